@@ -1,0 +1,1 @@
+"""The command line: finds, redraws and reports without any host."""

@@ -1,0 +1,60 @@
+"""The one loop of all engines that work in latent space: encode, cycles, decode, with the hooks at their places."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from torch import Tensor
+
+from ..hooks import CycleInput
+from ..sampling import wrap_seed
+from .base import Control, Redrawn, WaveRequest
+
+
+class LatentBackend(Protocol):
+    """What an engine brings to the loop. Latents are float `[N, C, h/8, w/8]`."""
+
+    def encode(self, request: WaveRequest) -> Tensor:
+        """The latents of the wave's crops; the posterior's noise, if any, drawn from each segment's own seed."""
+        ...
+
+    def noise(self, request: WaveRequest, latents_bchw: Tensor, seeds: tuple[int, ...], cycle: int) -> Tensor:
+        """Noise of the latents' shape, each row drawn from its own seed."""
+        ...
+
+    def sample(self, request: WaveRequest, given: CycleInput) -> Tensor | None:
+        """The latents after one pass; None if it was interrupted."""
+        ...
+
+    def decode(self, request: WaveRequest, latents_bchw: Tensor) -> Tensor:
+        """The pictures of the latents, float 0..1 `[N, 3, h, w]`."""
+        ...
+
+
+def redraw_latent(backend: LatentBackend, request: WaveRequest, control: Control) -> Redrawn:
+    """One wave through encode, cycles and decode; the crops as they were, and not finished, if it was interrupted."""
+    latents = request.hook.after_encode(backend.encode(request), request.seeds)
+    done = run_cycles(backend, request, latents, control)
+    if done is None:
+        return Redrawn(images_bchw=request.images_bchw, finished=False)
+    images = backend.decode(request, request.hook.before_decode(done))
+    return Redrawn(images_bchw=request.hook.after_decode(images))
+
+
+def run_cycles(backend: LatentBackend, request: WaveRequest, latents_bchw: Tensor, control: Control) -> Tensor | None:
+    """The latents after all cycles, None if interrupted. Cycle k has seed + k (REFERENCE items 1, 41)."""
+    cycles = request.sampling.cycles
+    for cycle in range(cycles):
+        if control.stopped():
+            return None
+        seeds = tuple(wrap_seed(seed + cycle) for seed in request.seeds)
+        start = request.hook.before_cycle(latents_bchw, cycle, cycles)
+        noise = request.hook.noise(backend.noise(request, start, seeds, cycle), seeds, cycle)
+        given = CycleInput(latents_bchw=start, noise_bchw=noise, sampling=request.sampling, cycle=cycle, cycles=cycles, seeds=seeds)
+        given = request.hook.before_sampling(given)
+        sampled = backend.sample(replace(request, sampling=given.sampling), given)
+        if sampled is None:
+            return None
+        latents_bchw = sampled
+    return latents_bchw

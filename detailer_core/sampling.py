@@ -1,0 +1,65 @@
+"""How a wave is sampled: resolved values, no `None` that means "as elsewhere"."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SEED_LIMIT = 2**32
+"""Seeds wrap at this value, as the WebUI's own do (REFERENCE item 42)."""
+
+
+def wrap_seed(seed: int) -> int:
+    """The seed in 0..2^32-1."""
+    return seed % SEED_LIMIT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refiner:
+    """A second model for the end of the sampling.
+
+    checkpoint: its name. ratio: share of the steps that it does, 0..1. prompt, negative_prompt: empty = the segment's own.
+    """
+
+    checkpoint: str
+    ratio: float
+    prompt: str = ""
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """What all segments of a wave share.
+
+    steps: of the whole schedule, of which the last `denoise` share is done. cfg: guidance scale. denoise: 0..1. cycles: passes in latent
+    space, at least 1. subseed_strength: 0..1. differential: the noise mask is a threshold per step and not a blend (differential
+    diffusion). inpaint_model: the loaded checkpoint is to be shown the masked picture. checkpoint: "" = the loaded one.
+    scheduler: a label of the engine's; "" and "Automatic" leave it to the engine.
+    """
+
+    steps: int = 20
+    cfg: float = 7.0
+    sampler: str = "Euler a"
+    scheduler: str = "Automatic"
+    denoise: float = 0.4
+    cycles: int = 1
+    subseed_strength: float = 0.0
+    noise_mask: bool = True
+    differential: bool = False
+    inpaint_model: bool = False
+    checkpoint: str = ""
+    refiner: Refiner | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MainGeneration:
+    """How the main picture was made: what settings that are `None` are taken from."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+    subseed: int = 0
+    subseed_strength: float = 0.0
+    steps: int = 20
+    cfg: float = 7.0
+    sampler: str = "Euler a"
+    scheduler: str = "Automatic"

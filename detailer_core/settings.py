@@ -1,0 +1,257 @@
+"""The settings of one unit: the single table that validation, user interface, infotext, API, XYZ axes and documentation are built from.
+
+To add a setting, add one field to `UnitSettings`; nothing else has to be kept in step by hand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from typing import Any, Literal, TypeAlias
+
+from .errors import SettingsError
+
+Kind: TypeAlias = Literal["bool", "int", "float", "text", "choice"]
+Group: TypeAlias = Literal["Main", "Detection", "Mask", "Geometry", "Sampling", "Blending", "Hooks"]
+Value: TypeAlias = bool | int | float | str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Option:
+    """One row of the table.
+
+    optional: None is allowed and means: as in the main generation. minimum, maximum: both included. shown: what a slider of an optional
+    option starts at. lines: height of a text field. source: where a host finds the choices ("detectors", "samplers", "schedulers",
+    "checkpoints"); any text is valid in the core. infotext: label in a picture's generation parameters.
+    """
+
+    name: str
+    kind: Kind
+    default: Value
+    label: str
+    help: str
+    group: Group
+    infotext: str
+    optional: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    shown: float | None = None
+    lines: int = 1
+    source: str = ""
+
+
+def _option(default: Value, label: str, help_text: str, group: Group, **rest: Any) -> Any:
+    return field(default=default, metadata={"label": label, "help": help_text, "group": group, "infotext": rest.pop("infotext", label), **rest})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitSettings:
+    """What one unit does. Values are as in the table; None = as in the main generation. Build it with `make_settings`, which validates."""
+
+    detector: str = _option("face_haar", "Detector", "What finds the parts: a built-in detector or a model file from the models folders.",
+                            "Main", source="detectors")
+    prompt: str = _option("", "Prompt", "Text for the redrawn parts; empty = the main prompt. [PROMPT] stands for the main prompt, [SEP] separates "
+                          "the texts of single segments, [SKIP] leaves one out; wildcards and [ASC], [LAB] and the other tags work too.",
+                          "Main", lines=2)
+    negative_prompt: str = _option("", "Negative prompt", "What the redrawn parts should not show; empty = the main negative prompt. [SEP] as above.",
+                                   "Main", lines=2)
+    denoise: float = _option(0.4, "Denoising strength", "How much is redrawn: 0 keeps the part, 1 draws it anew.", "Main",
+                             minimum=0.0, maximum=1.0, step=0.01)
+
+    confidence: float = _option(0.3, "Confidence", "Detections below this are left out.", "Detection", minimum=0.0, maximum=1.0, step=0.01)
+    labels: str = _option("", "Classes", "Only these classes, separated by commas; empty = all.", "Detection")
+    max_count: int = _option(0, "Most segments", "At most so many segments, largest first; 0 = all.", "Detection", minimum=0, maximum=100, step=1)
+    order: Literal["none", "left-right", "right-left", "top-bottom", "bottom-top", "centre-edge", "largest", "smallest", "confidence"] = _option(
+        "none", "Order", "In which order segments are worked on and numbered.", "Detection")
+    drop_size: int = _option(10, "Drop size", "Boxes that are not wider and higher than this, in pixels, are left out.", "Detection",
+                             minimum=1, maximum=4096, step=1)
+    min_ratio: float = _option(0.0, "Smallest share", "Boxes with a smaller share of the picture's area are left out.", "Detection",
+                               minimum=0.0, maximum=1.0, step=0.001)
+    max_ratio: float = _option(1.0, "Largest share", "Boxes with a larger share of the picture's area are left out.", "Detection",
+                               minimum=0.0, maximum=1.0, step=0.001)
+    pick: str = _option("", "Only numbers", "Work on these segments only, for example 1,3-5; empty = all.", "Detection")
+
+    mask_shape: Literal["pixel", "box", "rounded", "ellipse"] = _option(
+        "pixel", "Mask shape", "Shape drawn into the box; 'pixel' takes the detector's own mask where it has one, else the box.", "Mask")
+    dilation: int = _option(4, "Dilation", "Grows the mask by a kernel of so many pixels; negative shrinks it.", "Mask",
+                            minimum=-256, maximum=256, step=1)
+    offset_x: int = _option(0, "Offset right", "Moves the mask right by so many pixels; negative = left.", "Mask", minimum=-512, maximum=512, step=1)
+    offset_y: int = _option(0, "Offset down", "Moves the mask down by so many pixels; negative = up.", "Mask", minimum=-512, maximum=512, step=1)
+    merge: Literal["none", "merge", "merge-overlapping", "merge-invert"] = _option(
+        "none", "Merge", "Make one segment of all, of those that overlap, or of everything else.", "Mask")
+
+    guide_size: int = _option(512, "Guide size", "The short side of the box (or of the crop region) is enlarged to so many pixels.", "Geometry",
+                              minimum=64, maximum=4096, step=8)
+    guide_size_for: Literal["bbox", "crop"] = _option("bbox", "Guide size for", "What guide size measures: the box, or the crop region.", "Geometry")
+    max_size: int = _option(1024, "Max size", "No side that is sampled is longer than this, in pixels.", "Geometry",
+                            minimum=64, maximum=8192, step=8)
+    crop_factor: float = _option(3.0, "Crop factor", "How much of the surroundings the model sees: the crop's side over the box's.", "Geometry",
+                                 minimum=1.0, maximum=100.0, step=0.1)
+    force_inpaint: bool = _option(True, "Force inpaint", "Redraw parts that are large enough already, at their own size.", "Geometry")
+    sizes: Literal["bucket", "multiple", "exact"] = _option(
+        "bucket", "Sizes", "'bucket' grows crops a little so that their sampling sizes meet and they can be sampled together; 'multiple' rounds to "
+        "what the model can take; 'exact' keeps the reference's sizes.", "Geometry")
+    resampler: Literal["lanczos", "pillow-8bit"] = _option(
+        "lanczos", "Resampler", "How crops are enlarged and shrunk; 'pillow-8bit' is the reference's way, through 8 bit.", "Geometry")
+
+    steps: int | None = _option(None, "Steps", "Sampling steps.", "Sampling", minimum=1, maximum=150, step=1, shown=20)
+    cfg: float | None = _option(None, "CFG scale", "How strongly the prompt steers.", "Sampling", minimum=0.0, maximum=30.0, step=0.1, shown=7.0)
+    sampler: str | None = _option(None, "Sampler", "Sampling method.", "Sampling", source="samplers")
+    scheduler: str | None = _option(None, "Scheduler", "How noise levels are spaced.", "Sampling", source="schedulers")
+    seed: int | None = _option(None, "Seed", "First seed; each further segment takes the next one.", "Sampling",
+                               minimum=0, maximum=2**32 - 1, step=1, shown=0)
+    cycle: int = _option(1, "Cycles", "How often each part is redrawn, in latent space, before it is pasted.", "Sampling", minimum=1, maximum=10, step=1)
+    inpaint_model: bool = _option(False, "Inpaint model", "The loaded checkpoint is an inpainting model: show it the masked picture.", "Sampling")
+    checkpoint: str | None = _option(None, "Checkpoint", "Model for the redrawn parts.", "Sampling", source="checkpoints")
+    refiner: str | None = _option(None, "Refiner", "Second model, for the last part of the sampling.", "Sampling", source="checkpoints")
+    refiner_ratio: float = _option(0.2, "Refiner share", "Share of the steps that the refiner does.", "Sampling", minimum=0.0, maximum=1.0, step=0.01)
+    refiner_prompt: str = _option("", "Refiner prompt", "Text for the refiner; empty = the segment's.", "Sampling")
+    refiner_negative_prompt: str = _option("", "Refiner negative prompt", "Negative text for the refiner; empty = the segment's.", "Sampling")
+
+    feather: int = _option(5, "Feather", "Soft edge of what is pasted, in pixels.", "Blending", minimum=0, maximum=100, step=1)
+    noise_mask: bool = _option(True, "Noise mask", "Redraw only inside the mask; off = the whole crop is redrawn, the mask is pasted.", "Blending")
+    noise_mask_feather: int = _option(20, "Noise mask feather", "Soft edge of what is redrawn, in pixels; above 0 with differential diffusion.",
+                                      "Blending", minimum=0, maximum=100, step=1)
+    wave_pixels: int = _option(4 * 1024 * 1024, "Wave limit", "At most so many pixels are sampled together; 0 = one segment at a time.", "Blending",
+                               minimum=0, maximum=2**28, step=1024)
+
+
+def _describe(name: str, annotation: Any, default: Value, metadata: Mapping[str, Any]) -> Option:
+    optional = False
+    if isinstance(annotation, types.UnionType):
+        annotation, optional = next(a for a in typing.get_args(annotation) if a is not types.NoneType), True
+    choices = tuple(typing.get_args(annotation)) if typing.get_origin(annotation) is Literal else ()
+    kinds: dict[Any, Kind] = {bool: "bool", int: "int", float: "float", str: "text"}
+    return Option(name=name, kind="choice" if choices else kinds[annotation], default=default, optional=optional, choices=choices, **metadata)
+
+
+@lru_cache(maxsize=1)
+def options() -> Mapping[str, Option]:
+    """The table: every option by name, in order."""
+    hints = typing.get_type_hints(UnitSettings)
+    return types.MappingProxyType({f.name: _describe(f.name, hints[f.name], f.default, f.metadata) for f in fields(UnitSettings)})
+
+
+def make_settings(values: Mapping[str, Any] | None = None) -> UnitSettings:
+    """Settings from a mapping of names to values (text is read as the option's type); what is missing has its default.
+
+    Raises: SettingsError, with the option's name in `field`, for an unknown name (with the nearest known one), a wrong type, or a value
+    out of range.
+    """
+    table = options()
+    checked: dict[str, Any] = {}
+    for name, value in (values or {}).items():
+        if name not in table:
+            near = difflib.get_close_matches(str(name), table, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else "; `settings` lists all"
+            raise SettingsError(f"unknown setting '{name}'{hint}", field=str(name))
+        checked[name] = check_value(table[name], value)
+    settings = UnitSettings(**checked)
+    if settings.min_ratio > settings.max_ratio:
+        raise SettingsError(f"min_ratio {settings.min_ratio:g} is above max_ratio {settings.max_ratio:g}; no segment could remain", field="min_ratio")
+    return settings
+
+
+def check_value(option: Option, value: Any) -> Value:
+    """The value in the option's own type. Raises: SettingsError if it has another type or lies out of range."""
+    if value is None or (option.optional and isinstance(value, str) and value.strip().lower() in ("", "none")):
+        if option.optional:
+            return None
+        raise _wrong(option, value, "it must have a value")
+    if option.kind == "bool":
+        return _as_bool(option, value)
+    if option.kind in ("int", "float"):
+        return _as_number(option, value)
+    if not isinstance(value, str):
+        raise _wrong(option, value, "it must be text")
+    if option.choices and value not in option.choices:
+        raise _wrong(option, value, f"choose one of {', '.join(option.choices)}")
+    return value
+
+
+def _as_bool(option: Option, value: Any) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise _wrong(option, value, "it must be true or false")
+
+
+def _as_number(option: Option, value: Any) -> int | float:
+    wanted = "a whole number" if option.kind == "int" else "a number"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise _wrong(option, value, f"it must be {wanted}")
+    try:
+        number = float(value)
+        exact = int(value) if option.kind == "int" and isinstance(value, (int, str)) else number
+    except ValueError:
+        raise _wrong(option, value, f"it must be {wanted}") from None
+    if not math.isfinite(number) or (option.kind == "int" and number != int(number)):
+        raise _wrong(option, value, f"it must be {wanted}")
+    low, high = option.minimum, option.maximum
+    if (low is not None and number < low) or (high is not None and number > high):
+        raise _wrong(option, value, f"it must lie in {low:g}..{high:g}" if low is not None and high is not None else "it is out of range")
+    return int(exact) if option.kind == "int" else number
+
+
+def _wrong(option: Option, value: Any, what: str) -> SettingsError:
+    return SettingsError(f"{option.name} ({option.label}): {what}, got {value!r}", field=option.name)
+
+
+def parse_assignments(texts: list[str]) -> dict[str, str]:
+    """A mapping from texts such as "guide_size=768". Raises: SettingsError for a text without "="."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"'{text}' is not of the form key=value", field=text)
+        pairs[name.strip()] = value
+    return pairs
+
+
+def changed_values(settings: UnitSettings) -> dict[str, Value]:
+    """What differs from the defaults, by name; `make_settings` gives the same settings back."""
+    return {name: getattr(settings, name) for name, option in options().items() if getattr(settings, name) != option.default}
+
+
+def json_schema() -> dict[str, Any]:
+    """The table as a JSON schema (draft 2020-12) of one unit."""
+    json_types = {"bool": "boolean", "int": "integer", "float": "number", "text": "string", "choice": "string"}
+    properties: dict[str, Any] = {}
+    for option in options().values():
+        kind = json_types[option.kind]
+        entry: dict[str, Any] = {"type": [kind, "null"] if option.optional else kind, "title": option.label, "description": option.help,
+                                 "default": option.default}
+        limits = {"minimum": option.minimum, "maximum": option.maximum, "enum": list(option.choices) or None}
+        properties[option.name] = entry | {key: value for key, value in limits.items() if value is not None}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Detailer unit", "type": "object",
+            "additionalProperties": False, "properties": properties}
+
+
+def markdown_table() -> str:
+    """The table as Markdown, one section a group."""
+    lines: list[str] = []
+    group = ""
+    for option in options().values():
+        if option.group != group:
+            group = option.group
+            lines += ["", f"**{group}**", "", "| name | default | values | what it does |", "|---|---|---|---|"]
+        default = "as main" if option.default is None else repr(option.default).replace("'", "`") if option.default != "" else ""
+        lines.append(f"| `{option.name}` | {default} | {_values(option)} | {option.help} |")
+    return "\n".join(lines).strip() + "\n"
+
+
+def _values(option: Option) -> str:
+    if option.choices:
+        return ", ".join(f"`{c}`" for c in option.choices)
+    if option.minimum is not None and option.maximum is not None:
+        return f"{option.minimum:.10g} to {option.maximum:.10g}"
+    return {"bool": "true, false", "text": "text"}.get(option.kind, option.kind)

@@ -1,0 +1,89 @@
+"""One unit from detection to the finished pictures: what hosts and the command line call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .detectors.base import Detector, DetectOptions
+from .detectors.selection import SelectionOptions, select
+from .engines.base import Engine
+from .pictures import to_uint8_rgb
+from .plan import Plan, PictureJob, make_plan
+from .run import RunOptions, RunResult, run_plan
+from .sampling import MainGeneration
+from .segments import Segments
+from .settings import UnitSettings
+from .wildcards import WildcardLibrary
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class UnitResult:
+    """What a unit did. segments: per picture, before planning. Seconds are of the whole batch."""
+
+    run: RunResult
+    plan: Plan
+    segments: tuple[Segments, ...]
+    detect_seconds: float
+    redraw_seconds: float
+
+
+def detect_options(settings: UnitSettings, device: str = "cpu") -> DetectOptions:
+    """What a detector is asked for."""
+    return DetectOptions(confidence=settings.confidence, device=device)
+
+
+def selection_options(settings: UnitSettings) -> SelectionOptions:
+    """How detections become segments."""
+    return SelectionOptions(
+        min_confidence=settings.confidence, include_labels=tuple(x.strip() for x in settings.labels.split(",") if x.strip()),
+        drop_size=settings.drop_size, min_ratio=settings.min_ratio, max_ratio=settings.max_ratio, max_count=settings.max_count,
+        order=settings.order, mask_shape=settings.mask_shape, dilation=settings.dilation, offset_x=settings.offset_x,
+        offset_y=settings.offset_y, merge=settings.merge, crop_factor=settings.crop_factor, pick=settings.pick)
+
+
+def find_segments(picture_bchw: Tensor, settings: UnitSettings, detector: Detector, device: str = "cpu") -> Segments:
+    """The segments of one picture (float 0..1 `[1, C, H, W]`), in order.
+
+    Raises: DetectorError if the detector cannot work on it; SettingsError for a list of numbers that cannot be read.
+    """
+    found = detector.detect(to_uint8_rgb(picture_bchw), detect_options(settings, device))
+    return select(found, (picture_bchw.shape[-1], picture_bchw.shape[-2]), selection_options(settings))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class UnitTools:
+    """What a unit works with. device: for detectors that run in torch, as text. library: wildcards."""
+
+    detector: Detector
+    engine: Engine
+    options: RunOptions = field(default_factory=RunOptions)
+    library: WildcardLibrary = field(default_factory=WildcardLibrary)
+    device: str = "cpu"
+
+
+def run_unit(pictures: Sequence[Tensor], mains: Sequence[MainGeneration], settings: UnitSettings, tools: UnitTools) -> UnitResult:
+    """The pictures of one batch with this unit's parts redrawn.
+
+    pictures: float 0..1 `[1, C, H, W]`; mains: how each was made.
+    Raises: DetectorError, SettingsError, PromptError, EngineUnsupportedError before anything is drawn.
+    """
+    started = time.perf_counter()
+    segments = tuple(find_segments(picture, settings, tools.detector, tools.device) for picture in pictures)
+    return redraw_segments(pictures, segments, mains, settings, tools, detect_seconds=time.perf_counter() - started)
+
+
+def redraw_segments(pictures: Sequence[Tensor], segments: Sequence[Segments], mains: Sequence[MainGeneration], settings: UnitSettings,
+                    tools: UnitTools, *, detect_seconds: float = 0.0) -> UnitResult:
+    """As `run_unit`, with segments that were found already."""
+    started = time.perf_counter()
+    jobs = [PictureJob(segments=s, main=m) for s, m in zip(segments, mains, strict=True)]
+    hook = tools.options.hook
+    bends = any(hook.uses(point) for point in ("after_detection", "crop_region", "sampling_size"))
+    plan = make_plan(jobs, settings, policy=tools.engine, hook=hook if bends else None, library=tools.library)
+    run = run_plan(pictures, plan, tools.engine, tools.options)
+    return UnitResult(run=run, plan=plan, segments=tuple(segments), detect_seconds=detect_seconds,
+                      redraw_seconds=time.perf_counter() - started)

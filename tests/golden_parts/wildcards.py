@@ -1,0 +1,75 @@
+"""How many golden rows of the wildcard rooms come out exactly: per file passed, total, and the worst difference (0 or 1, rows are text).
+
+No row differs on purpose. What Detailer does otherwise than the reference (`[SKIP]` under `[LAB]`, REFERENCE item 14; random choices
+from the run's seed, items 12 and 16) does not touch these rows: their generator is seeded as it was when they were made.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from detailer_core.wildcards import WildcardLibrary, expand, extract_lora_tags, parse, remove_lora_tags
+from detailer_core.wildcards.per_segment import SegmentPrompts
+
+RANDOM_SEED = 1234
+"""With what the reference's global generator was seeded before each row of wildcard_segs."""
+
+
+def load(folder: Path, name: str) -> dict[str, Any]:
+    """One golden file."""
+    return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def expand_row(row: list[Any], library: WildcardLibrary) -> bool:
+    """Whether a row of wildcard_text comes out."""
+    text, seed, result, _ = row
+    return expand(text, seed, library) == result
+
+
+def segments_row(row: dict[str, Any]) -> bool:
+    """Whether a row of wildcard_segs comes out: mode, concat, items and what the chooser gives."""
+    prompts = parse(row["text"], "impact")
+    head = (None if prompts.mode == "plain" else prompts.mode, prompts.concat)
+    return head == (row["mode"], row["concat"]) and _items(prompts) == row["items"] and _gets(prompts, row) == row["gets"]
+
+
+def lora_row(row: list[Any]) -> bool:
+    """Whether a row of lora_tags comes out."""
+    text, expected, rest, _ = row
+    tags = [[tag.name, tag.model_weight, tag.clip_weight, tag.block_weights, tag.block_a, tag.block_b] for tag in extract_lora_tags(text)]
+    return tags == expected and remove_lora_tags(text) == rest
+
+
+def check(folder: Path) -> dict[str, tuple[int, int, float]]:
+    """Per golden file of this room: rows that come out exactly, all rows, worst difference."""
+    text = load(folder, "wildcard_text")
+    library = WildcardLibrary.from_mapping(text["dictionary"])
+    return {
+        "wildcard_text": _count(lambda row: expand_row(row, library), text["rows"]),
+        "wildcard_segs": _count(segments_row, load(folder, "wildcard_segs")["rows"]),
+        "lora_tags": _count(lora_row, load(folder, "lora_tags")["rows"]),
+    }
+
+
+def _count(passes: Callable[[Any], bool], rows: list[Any]) -> tuple[int, int, float]:
+    passed = sum(passes(row) for row in rows)
+    return passed, len(rows), 0.0 if passed == len(rows) else 1.0
+
+
+def _gets(prompts: SegmentPrompts, row: dict[str, Any]) -> Any:
+    chooser = prompts.chooser(random.Random(RANDOM_SEED))
+    if prompts.mode == "LAB":
+        return {label: chooser.get(label).text for label in row["gets"]}
+    return [[choice.seed, choice.text] for choice in (chooser.get("face") for _ in row["gets"])]
+
+
+def _items(prompts: SegmentPrompts) -> Any:
+    """The items as the reference holds them after `[SEP:R]` and the first shuffle."""
+    if prompts.mode == "LAB":
+        return {item.label: item.text for item in prompts.items}
+    chooser = prompts.chooser(random.Random(RANDOM_SEED))
+    return [[choice.seed, choice.text] for choice in (chooser.get("face") for _ in prompts.items)]

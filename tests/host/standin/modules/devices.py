@@ -1,0 +1,62 @@
+"""Plays `modules.devices`: everything is float32 on the CPU."""
+
+import contextlib
+
+import torch
+
+from modules._standin import _world
+
+cpu = torch.device("cpu")
+device = cpu
+dtype = torch.float32
+dtype_vae = torch.float32
+dtype_unet = torch.float32
+dtype_inference = torch.float32
+unet_needs_upcast = False
+if not _world.host.classic:
+    fp8 = False
+
+
+class NansException(Exception):
+    """A picture became NaN."""
+
+
+def get_optimal_device():
+    """The CPU."""
+    return device
+
+
+def torch_gc():
+    """Would free memory; counts."""
+    _world.counters.gc += 1
+
+
+if _world.host.neo:
+    def autocast(*args, **kwargs):
+        """A context that does nothing."""
+        return contextlib.nullcontext()
+
+    def without_autocast(*args, **kwargs):
+        """A context that does nothing."""
+        return contextlib.nullcontext()
+
+    def test_for_nans(x: torch.Tensor, *args, **kwargs):
+        """Raises: NansException if all values are NaN."""
+        _require_numbers(x)
+else:
+    def autocast(disable=False):
+        """A context that does nothing."""
+        return contextlib.nullcontext()
+
+    def without_autocast(disable=False):
+        """A context that does nothing."""
+        return contextlib.nullcontext()
+
+    def test_for_nans(x, where):
+        """Raises: NansException if all values are NaN."""
+        _require_numbers(x)
+
+
+def _require_numbers(x):
+    if torch.isnan(x).all():
+        raise NansException("A tensor with NaNs was produced.")
