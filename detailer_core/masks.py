@@ -139,9 +139,8 @@ def scale_bbox(segment: Segment, factor: float, picture_wh: SizeWH) -> Segment:
     """The segment with its box scaled around its centre, and its mask cut to (or filled to) the scaled box (SEG_ELT_BBOX_ScaleBy)."""
     x0, y0, x1, y1 = segment.bbox_xyxy
     width, height = x1 - x0, y1 - y0
-    grow_x, grow_y = (width * factor - width) / 2, (height * factor - height) / 2
-    scaled = (max(0, int(x0 - grow_x)), max(0, int(y0 - grow_y)),
-              min(picture_wh[0], int(x1 + grow_x)), min(picture_wh[1], int(y1 + grow_y)))
+    grow_x, grow_y = int((width * factor - width) / 2), int((height * factor - height) / 2)
+    scaled = (max(0, x0 - grow_x), max(0, y0 - grow_y), min(picture_wh[0], x1 + grow_x), min(picture_wh[1], y1 + grow_y))
     cx, cy = segment.crop_xyxy[:2]
     local = (scaled[0] - cx, scaled[1] - cy, scaled[2] - cx, scaled[3] - cy)
     return replace(segment, bbox_xyxy=scaled, mask_hw=shape_mask(box_size_wh(segment.crop_xyxy), local))

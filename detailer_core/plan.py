@@ -6,7 +6,7 @@ A plan holds no `None`: what the settings leave open was taken from the main gen
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias
 
@@ -20,7 +20,7 @@ from .segments import Segment, Segments
 from .settings import UnitSettings
 from .sizing import fit
 from .waves import WaveItem, group
-from .wildcards import Choice, WildcardLibrary, parse, segment_prompt
+from .wildcards import Choice, Dialect, WildcardLibrary, parse, segment_prompt
 
 SkipReason: TypeAlias = Literal["empty-mask", "prompt-skip", "prompt-stop", "big", "upscale", "zero"]
 
@@ -164,8 +164,22 @@ class PictureJob:
     main: MainGeneration = field(default_factory=MainGeneration)
 
 
+def seeded_choices(seed: int) -> random.Random:
+    """Where random choices of prompts come from: settled by the run's seed (better than REFERENCE items 12, 16)."""
+    return random.Random(f"{SEED_OF_CHOICES}:{seed}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PromptRules:
+    """How prompts are read. library: wildcards. dialect: which grammar. choices: makes the generator of random choices from a picture's seed."""
+
+    library: WildcardLibrary = field(default_factory=WildcardLibrary)
+    dialect: Dialect = "auto"
+    choices: Callable[[int], random.Random] = seeded_choices
+
+
 def make_plan(jobs: Sequence[PictureJob], settings: UnitSettings, *, policy: WavePolicy | None = None, hook: PlanHook | None = None,
-              library: WildcardLibrary | None = None) -> Plan:
+              rules: PromptRules | None = None) -> Plan:
     """The plan of one unit for the pictures of a batch.
 
     Raises: PromptError if a prompt cannot be read; HookError if a hook misbehaves.
@@ -176,7 +190,7 @@ def make_plan(jobs: Sequence[PictureJob], settings: UnitSettings, *, policy: Wav
     for picture, job in enumerate(jobs):
         if hook is not None:
             job = replace(job, segments=hook.after_detection(job.segments))
-        planned = _Picture(picture, job, settings, policy, hook, library or WildcardLibrary()).plan()
+        planned = _Picture(picture, job, settings, policy, hook, rules or PromptRules()).plan()
         items += [p for p in planned if isinstance(p, SegmentPlan)]
         skips += [p for p in planned if isinstance(p, Skip)]
     wave_items = [_wave_item(item, policy) for item in items]
@@ -211,17 +225,16 @@ class _Picture:
     """Plans the segments of one picture, in the reference's order of work (REFERENCE items 1-3)."""
 
     def __init__(self, picture: int, job: PictureJob, settings: UnitSettings, policy: WavePolicy, hook: PlanHook | None,
-                 library: WildcardLibrary) -> None:
-        self.picture, self.job, self.settings, self.policy, self.hook, self.library = picture, job, settings, policy, hook, library
+                 rules: PromptRules) -> None:
+        self.picture, self.job, self.settings, self.policy, self.hook, self.rules = picture, job, settings, policy, hook, rules
         self.sampling = resolve_sampling(settings, job.main)
         self.seed = job.main.seed if settings.seed is None else settings.seed
 
     def plan(self) -> list[SegmentPlan | Skip]:
         segments = self.job.segments
+        positive, negative = parse(self.settings.prompt, self.rules.dialect), parse(self.settings.negative_prompt, "adetailer")
         # Each text draws from a generator of its own, so that editing one does not change the other's choices.
-        positive, negative = parse(self.settings.prompt), parse(self.settings.negative_prompt, "adetailer")
-        choose = positive.chooser(random.Random(f"{SEED_OF_CHOICES}:{self.seed}"))
-        choose_negative = negative.chooser(random.Random(f"{SEED_OF_CHOICES}:{self.seed}:negative"))
+        choose, choose_negative = positive.chooser(self.rules.choices(self.seed)), negative.chooser(self.rules.choices(self.seed))
         planned: list[SegmentPlan | Skip] = []
         stopped = False
         for index, place in enumerate(positive.order([s.bbox_xyxy for s in segments])):
@@ -267,7 +280,7 @@ class _Picture:
 
     def _text(self, choice: Choice, main_prompt: str, seed: int, concat: bool) -> str:
         try:
-            text = segment_prompt(choice, main_prompt=main_prompt, seed=seed, library=self.library).strip()
+            text = segment_prompt(choice, main_prompt=main_prompt, seed=seed, library=self.rules.library).strip()
         except PromptError as error:
             raise PromptError(f"prompt '{choice.text[:80]}': {error}") from error
         # BREAK encodes both parts apart and joins their tokens, which is what the reference's concatenation does (REFERENCE item 15).

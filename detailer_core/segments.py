@@ -115,8 +115,8 @@ def split_range(segments: Segments, what: Measure, *, low: float, high: float, i
 
 
 def split_labels(segments: Segments, labels: str) -> tuple[Segments, Segments]:
-    """The segments with one of the comma-separated labels, and the rest; "all" takes every segment (REFERENCE item 47)."""
-    names = {name.strip() for name in labels.split(",")} - {""}
+    """The segments with one of the comma-separated labels, and the rest; "all" takes every segment, an empty label those without one (REFERENCE item 47)."""
+    names = {name.strip() for name in labels.split(",")}
     if "all" in names:
         return segments, segments.with_items(())
     for alias, meant in LABEL_ALIASES.items():

@@ -12,12 +12,11 @@ from .detectors.base import Detector, DetectOptions
 from .detectors.selection import SelectionOptions, select
 from .engines.base import Engine
 from .pictures import to_uint8_rgb
-from .plan import Plan, PictureJob, make_plan
+from .plan import Plan, PictureJob, PromptRules, make_plan
 from .run import RunOptions, RunResult, run_plan
 from .sampling import MainGeneration
 from .segments import Segments
 from .settings import UnitSettings
-from .wildcards import WildcardLibrary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,12 +55,12 @@ def find_segments(picture_bchw: Tensor, settings: UnitSettings, detector: Detect
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class UnitTools:
-    """What a unit works with. device: for detectors that run in torch, as text. library: wildcards."""
+    """What a unit works with. device: for detectors that run in torch, as text. rules: how prompts are read."""
 
     detector: Detector
     engine: Engine
     options: RunOptions = field(default_factory=RunOptions)
-    library: WildcardLibrary = field(default_factory=WildcardLibrary)
+    rules: PromptRules = field(default_factory=PromptRules)
     device: str = "cpu"
 
 
@@ -83,7 +82,7 @@ def redraw_segments(pictures: Sequence[Tensor], segments: Sequence[Segments], ma
     jobs = [PictureJob(segments=s, main=m) for s, m in zip(segments, mains, strict=True)]
     hook = tools.options.hook
     bends = any(hook.uses(point) for point in ("after_detection", "crop_region", "sampling_size"))
-    plan = make_plan(jobs, settings, policy=tools.engine, hook=hook if bends else None, library=tools.library)
+    plan = make_plan(jobs, settings, policy=tools.engine, hook=hook if bends else None, rules=tools.rules)
     run = run_plan(pictures, plan, tools.engine, tools.options)
     return UnitResult(run=run, plan=plan, segments=tuple(segments), detect_seconds=detect_seconds,
                       redraw_seconds=time.perf_counter() - started)

@@ -3,12 +3,13 @@
 from .check import check_text, check_unit_text
 from .library import WildcardLibrary
 from .lora_tags import LoraTag, extract_lora_tags, remove_lora_tags
-from .per_segment import Choice, Chooser, SegmentPrompts, parse, segment_prompt
+from .per_segment import Choice, Chooser, Dialect, SegmentPrompts, parse, segment_prompt
 from .text import expand
 
 __all__ = [
     "Choice",
     "Chooser",
+    "Dialect",
     "LoraTag",
     "SegmentPrompts",
     "WildcardLibrary",

@@ -27,7 +27,6 @@ RUNTIME_NAMES: dict[str, dict[str, str]] = {
     "modules.shared:cmd_opts": dict.fromkeys(
         ("api", "ckpt_dir", "data_dir", "embeddings_dir", "listen", "models_dir", "no_prompt_history", "share"),
         "options of the command line that all hosts share"),
-    "modules.images:save_image": {},
 }
 """Names that exist on a running host although no source file defines them there, with the reason."""
 
@@ -113,6 +112,11 @@ class Contract:
         """Every attribute of a class's instances, those of its bases in the same module included."""
         parts = ("fields", "methods", "properties", "instance_attributes")
         return {name for found in self.class_tree(reference) for part in parts for name in found.get(part, ())}
+
+    def is_open(self, reference: str) -> bool:
+        """Whether the class has a base that the contract does not describe, so that not all of its attributes are known."""
+        module = reference.split(":")[0]
+        return any(self.get_class(f"{module}:{base}") is None for found in self.class_tree(reference) for base in found.get("bases", ()))
 
     def constructor(self, reference: str) -> list[Parameter] | None:
         """The parameters of a class's constructor without `self`; None if it is not known."""
@@ -234,12 +238,10 @@ class _UsageFinder(ast.NodeVisitor):
     def visit_If(self, node: ast.If) -> None:
         """`if hasattr(x, "name")` guards the name; nothing counts under TYPE_CHECKING, except that names become known."""
         if "TYPE_CHECKING" in ast.unparse(node.test):
-            self._within(None, node.body)
+            self._within(None, (*node.body, *node.orelse))
         else:
             self.visit(node.test)
-            self._within(_tested_names(node.test), node.body)
-        for part in node.orelse:
-            self.visit(part)
+            self._within(_tested_names(node.test), (*node.body, *node.orelse))
 
     def visit_IfExp(self, node: ast.IfExp) -> None:
         """The same for `a if hasattr(x, "name") else b`."""
@@ -278,47 +280,43 @@ class _UsageFinder(ast.NodeVisitor):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         """Parameters named `p`, `processed`, `mba`, or annotated with a class of the host, are instances of it."""
+        self._visit_function(node, ())
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        """The same for a coroutine."""
+        self._visit_function(node, ())
+
+    def _visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, self_classes: tuple[str, ...]) -> None:
         typed = dict(self._typed[-1])
         for arg in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
-            meant = self._resolve(arg.annotation) if arg.annotation is not None else None
-            if meant is not None and ":" in meant:
-                typed[arg.arg] = _BY_PARAMETER["p"] if meant == _JOBS[0] else (meant,)
-            elif arg.arg in _BY_PARAMETER and (arg.annotation is None or ast.unparse(arg.annotation) in ("Any", "object")):
-                typed[arg.arg] = _BY_PARAMETER[arg.arg]
+            classes = self._parameter_classes(arg)
+            if classes:
+                typed[arg.arg] = classes
             else:
                 typed.pop(arg.arg, None)
+        if self_classes and node.args.args:
+            typed[node.args.args[0].arg] = self_classes
         self._typed.append(typed)
         self.generic_visit(node)
         self._typed.pop()
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
+    def _parameter_classes(self, arg: ast.arg) -> tuple[str, ...]:
+        meant = self._resolve(arg.annotation) if arg.annotation is not None else None
+        if meant is not None and ":" in meant:
+            return _JOBS if meant == _JOBS[0] else (meant,)
+        plain = arg.annotation is None or ast.unparse(arg.annotation) in ("Any", "object")
+        return _BY_PARAMETER.get(arg.arg, ()) if plain else ()
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         """`self` in a subclass of a host's class has that class's attributes, and the subclass's own."""
         bases = tuple(meant for meant in map(self._resolve, node.bases) if meant is not None and ":" in meant)
-        self._typed.append({**self._typed[-1], **({"self": bases} if bases else {})})
-        self._own_class.append({part.name for part in node.body if isinstance(part, ast.FunctionDef)}
-                               | {part.target.id for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)})
+        self._own_class.append(_class_names(node))
         for part in (*node.decorator_list, *node.bases, *node.keywords, *node.body):
-            if isinstance(part, ast.FunctionDef) and bases and part.args.args:
-                self._typed.append({**self._typed[-1], part.args.args[0].arg: bases})
-                self._visit_method(part, bases)
-                self._typed.pop()
+            if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef)) and "staticmethod" not in map(ast.unparse, part.decorator_list):
+                self._visit_function(part, bases)
             else:
                 self.visit(part)
         self._own_class.pop()
-        self._typed.pop()
-
-    def _visit_method(self, node: ast.FunctionDef, bases: tuple[str, ...]) -> None:
-        first = node.args.args[0].arg
-        saved = _BY_PARAMETER.get(first)
-        _BY_PARAMETER[first] = bases
-        try:
-            self.visit_FunctionDef(node)
-        finally:
-            del _BY_PARAMETER[first]
-            if saved is not None:
-                _BY_PARAMETER[first] = saved
 
     def _resolve(self, node: ast.expr | None) -> str | None:
         """What an expression means, as "module" or "module:name", or None."""
@@ -393,7 +391,8 @@ class _UsageFinder(ast.NodeVisitor):
         if name in _JOB_RUNTIME or name in self._own.attributes or name.startswith("_"):
             return
         # a reference that no contract knows as a class is a function or a plain value: nothing is known of its attributes
-        knowing = [x for x in self._contracts if any(x.get_class(one) is not None for one in classes)]
+        knowing = [x for x in self._contracts
+                   if any(x.get_class(one) is not None for one in classes) and not any(map(x.is_open, classes))]
         lacking = [x for x in knowing if not any(name in x.attributes(one) for one in classes)]
         self._report(node, f"{classes[-1].split(':')[1]}.{name}", "does not exist", lacking)
 
@@ -418,7 +417,16 @@ def _exception_names(node: ast.expr | None) -> set[str]:
     """The names of caught exceptions; a bare `except` catches everything."""
     if node is None:
         return {"Exception"}
-    return {part.attr if isinstance(part, ast.Attribute) else part.id for part in ast.walk(node) if isinstance(part, (ast.Attribute, ast.Name))}
+    return {part.attr if isinstance(part, ast.Attribute) else part.id
+            for part in ast.walk(node) if isinstance(part, (ast.Attribute, ast.Name))}
+
+
+def _class_names(node: ast.ClassDef) -> set[str]:
+    """What a class body defines: methods, fields and plain names."""
+    names = {part.name for part in node.body if isinstance(part, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    targets = [target for part in node.body if isinstance(part, ast.Assign) for target in part.targets]
+    targets += [part.target for part in node.body if isinstance(part, ast.AnnAssign)]
+    return names | {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _tested_names(test: ast.expr) -> set[str]:

@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,7 @@ def check_model_file(path: Path, root: Path | None = None) -> Path:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Generator[Archive, None, None]:
     """The archive at `path`, closed at the end of the block.
 
     Raises: ModelFileError if it is not a zip archive as torch writes it, is damaged, or has members that do not add up.

@@ -15,7 +15,7 @@ import torch
 
 from detailer_core.detectors.yolo.archive import Archive, check_model_file, open_archive
 from detailer_core.detectors.yolo.file_cache import hash_file, note_hash, noted_hash, write_atomically
-from detailer_core.detectors.yolo.inert import Stub, TensorRef
+from detailer_core.detectors.yolo.inert import Stub, TensorRef, entries, items
 from detailer_core.detectors.yolo.layer_spec import LayerSpec, from_json, to_json
 from detailer_core.detectors.yolo.module_tree import ModuleTree, read_module_tree
 from detailer_core.detectors.yolo.pickle_reader import MAX_PICKLE_BYTES, read_pickle
@@ -72,12 +72,16 @@ def read_pt(path: Path, root: Path | None = None) -> YoloCheckpoint:
 def write_safetensors(checkpoint: YoloCheckpoint, path: Path) -> None:
     """Write the model; the file appears complete or not at all.
 
+    Weights of convolutions are written as `[out, height, width, in]`: that is how the network wants them in memory, so that reading
+    them copies nothing.
+
     Raises: OSError if the folder cannot be written to.
     """
     description = {"family": checkpoint.family, "task": checkpoint.task, "stride": checkpoint.stride, "image_size": checkpoint.image_size,
                    "class_names": list(checkpoint.class_names), "layers": [to_json(layer) for layer in checkpoint.layers]}
+    tensors = {name: tensor.permute(0, 2, 3, 1).contiguous() if tensor.ndim == 4 else tensor for name, tensor in checkpoint.tensors.items()}
     metadata = {"detailer_yolo": FORMAT, "description": json.dumps(description, separators=(",", ":"))}
-    write_atomically(path, safetensors.torch.save(dict(checkpoint.tensors), metadata))
+    write_atomically(path, safetensors.torch.save(tensors, metadata))
 
 
 def read_safetensors(path: Path, root: Path | None = None) -> YoloCheckpoint:
@@ -89,12 +93,13 @@ def read_safetensors(path: Path, root: Path | None = None) -> YoloCheckpoint:
     """
     resolved = check_model_file(path, root)
     try:
-        with safetensors.safe_open(str(resolved), framework="pt", device="cpu") as file:
-            metadata = cast("dict[str, str]", file.metadata() or {})
+        opened: Any = safetensors.safe_open(str(resolved), framework="pt", device="cpu")
+        with opened as file:
+            metadata: dict[str, str] = file.metadata() or {}
             if metadata.get("detailer_yolo") != FORMAT or len(metadata.get("description", "")) > MAX_DESCRIPTION:
                 raise ModelFileError(f"model file '{path.name}' refused: a safetensors file without our description of the network; "
                                      "use the .pt or .onnx file that it comes from")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
         return _described(json.loads(metadata["description"]), tensors)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
         raise ModelFileError(f"model file '{path.name}' is damaged or not a YOLO: {error}; remove it or download it again") from error
@@ -136,22 +141,21 @@ def _prefix(archive: Archive) -> str:
         raise ModelFileError(f"model file '{archive.name}' refused: it has {len(pickles)} parts named 'data.pkl', a model has one")
     prefix = pickles[0].removesuffix("data.pkl")
     order = f"{prefix}byteorder"
-    if order in archive.members and archive.read(order, 64) != b"little":
+    if order in archive.members and bytes(archive.read(order, 64)) != b"little":
         raise ModelFileError(f"model file '{archive.name}' refused: its numbers are not little-endian; save it on an ordinary computer")
     return prefix
 
 
 def _find_model(value: object, file_name: str) -> tuple[Stub, int]:
     """The pickled model (the averaged one if there are two) and the picture size of its training in pixels."""
-    entries = cast("dict[str, object]", value) if isinstance(value, dict) else {"model": value}
-    model = next((entries[key] for key in ("ema", "model") if isinstance(entries.get(key), Stub)), None)
+    parts = entries(value) or {"model": value}
+    model = next((parts[key] for key in ("ema", "model") if isinstance(parts.get(key), Stub)), None)
     if not isinstance(model, Stub):
-        raise ModelFileError(f"model file '{file_name}' refused: it holds {', '.join(map(str, entries))[:200] or 'nothing'}, but no "
+        raise ModelFileError(f"model file '{file_name}' refused: it holds {', '.join(map(str, parts))[:200]}, but no "
                              "pickled model; a file with weights alone does not say what network they belong to")
-    arguments = entries.get("train_args")
-    size = cast("dict[str, object]", arguments).get("imgsz") if isinstance(arguments, dict) else None
-    size = max(size) if isinstance(size, list) and size and all(type(side) is int for side in size) else size
-    return model, size if type(size) is int and 32 <= size <= 8192 else 640
+    size = entries(parts.get("train_args")).get("imgsz")
+    sides = [side for side in items(size) or (size,) if type(side) is int and 32 <= side <= 8192]
+    return model, max(sides, default=640)
 
 
 def _assemble(archive: Archive, prefix: str, model: Stub, tree: ModuleTree, image_size: int) -> YoloCheckpoint:
@@ -177,16 +181,18 @@ def _class_count(tree: ModuleTree, tensors: Mapping[str, torch.Tensor], file_nam
 
 def _names(value: object, count: int) -> tuple[str, ...]:
     """The names of `count` classes; missing ones are called by their number."""
-    entries: dict[object, object] = dict(enumerate(value)) if isinstance(value, list | tuple) else cast("dict[object, object]", value)
-    entries = entries if isinstance(entries, dict) else {}
-    return tuple(str(entries.get(index, entries.get(str(index), f"class {index}")))[:200] for index in range(count))
+    listed = items(value)
+    known: Mapping[object, object] = entries(value) if listed is None else dict(enumerate(listed[:count]))
+    names = (known.get(index, known.get(str(index))) for index in range(count))
+    return tuple(name[:200] if isinstance(name, str) else f"class {index}" for index, name in enumerate(names))
 
 
 def _described(value: Any, tensors: dict[str, torch.Tensor]) -> YoloCheckpoint:
     """The checkpoint of a description; ValueError, KeyError or TypeError if it is not sound."""
-    names, layers = value["class_names"], value["layers"]
+    names: list[object] = list(items(value["class_names"]) or ())
+    layers: list[object] = list(items(value["layers"]) or ())
     task = value["task"]
-    if task not in ("detect", "segment") or not isinstance(names, list) or not isinstance(layers, list) or not 0 < len(layers) <= 500:
+    if task not in ("detect", "segment") or not names or not 0 < len(layers) <= 500:
         raise ValueError("its description is not sound")
     stride, image_size = int(value["stride"]), int(value["image_size"])
     if not 1 <= stride <= 256 or not 32 <= image_size <= 8192 or len(names) > MAX_CLASSES:
@@ -194,7 +200,8 @@ def _described(value: Any, tensors: dict[str, torch.Tensor]) -> YoloCheckpoint:
     if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
         raise ValueError("its tensors are not float32")
     return YoloCheckpoint(family=str(value["family"]), task=task, class_names=tuple(map(str, names)), stride=stride, image_size=image_size,
-                          layers=tuple(from_json(layer) for layer in layers), tensors=tensors)
+                          layers=tuple(from_json(layer) for layer in layers),
+                          tensors={name: tensor.permute(0, 3, 1, 2) if tensor.ndim == 4 else tensor for name, tensor in tensors.items()})
 
 
 def _read_cached(path: Path) -> YoloCheckpoint | None:

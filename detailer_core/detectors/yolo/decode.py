@@ -52,7 +52,7 @@ class Letterbox:
         """Boxes `[n, 4]` in input pixels as picture pixels, cut at the picture's edges."""
         scale = min(outer / inner for outer, inner in zip(self.input_wh, self.picture_wh, strict=True))
         boxes = (boxes_xyxy - np.array([self.left, self.top] * 2, np.float32)) / np.float32(scale)
-        return np.clip(boxes, 0, np.array(self.picture_wh * 2, np.float32))
+        return np.minimum(np.maximum(boxes, 0), np.array(self.picture_wh * 2, np.float32)).astype(np.float32, copy=False)
 
 
 def letterbox(picture_wh: SizeWH, long_side: int, stride: int) -> Letterbox:
@@ -109,11 +109,12 @@ def select(columns: Floats, class_count: int, *, confidence: float, iou: float, 
         keep &= np.isin(classes, list(wanted))
     order = np.flatnonzero(keep)
     order = order[np.argsort(-scores[order], kind="stable")[:MAX_CANDIDATES]]
-    centres, halves = columns[:2, order].T, columns[2:4, order].T / 2
-    boxes = np.concatenate((centres - halves, centres + halves), 1)
+    centres, halves = np.transpose(columns[:2, order]), np.transpose(columns[2:4, order]) / 2
+    boxes = np.concatenate((centres - halves, centres + halves), 1).astype(np.float32, copy=False)
     left = non_maximum_suppression(boxes, classes[order], iou, limit, across_classes)
     order = order[left]
-    return Selected(boxes_xyxy=boxes[left], scores=scores[order], classes=classes[order], coefficients=columns[4 + class_count:, order].T)
+    return Selected(boxes_xyxy=boxes[left], scores=scores[order], classes=classes[order],
+                    coefficients=np.transpose(columns[4 + class_count:, order]))
 
 
 def non_maximum_suppression(boxes_xyxy: Floats, classes: NDArray[np.intp], iou: float, limit: int,
@@ -122,7 +123,7 @@ def non_maximum_suppression(boxes_xyxy: Floats, classes: NDArray[np.intp], iou: 
 
     boxes_xyxy: `[n, 4]`, best first.
     """
-    x0, y0, x1, y1 = boxes_xyxy.T
+    x0, y0, x1, y1 = (boxes_xyxy[:, side] for side in range(4))
     areas = (x1 - x0) * (y1 - y0)
     rest = np.arange(len(boxes_xyxy))
     kept: list[int] = []
@@ -146,7 +147,7 @@ def input_masks(selected: Selected, prototypes: Floats, input_wh: SizeWH) -> NDA
     """
     width, height = input_wh
     count, *size_hw = prototypes.shape
-    logits = (selected.coefficients @ prototypes.reshape(count, -1)).reshape(-1, *size_hw)
+    logits: Floats = np.reshape(selected.coefficients @ np.reshape(prototypes, (count, -1)), (-1, *size_hw))
     result = np.zeros((len(logits), height, width), np.bool_)
     columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     for mask, logit, (x0, y0, x1, y1) in zip(result, logits, selected.boxes_xyxy, strict=True):
@@ -169,4 +170,4 @@ def picture_mask(mask_hw: NDArray[np.bool_], frame: Letterbox, box_xyxy: Box) ->
     to_input = np.array([[step_x, 0, (x0 + 0.5) * step_x - 0.5], [0, step_y, (y0 + 0.5) * step_y - 0.5]])
     result = cv2.warpAffine(inner, to_input, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                             borderMode=cv2.BORDER_REPLICATE)
-    return np.clip(result, 0, 1).astype(np.float32)
+    return np.minimum(np.maximum(result, 0), 1).astype(np.float32, copy=False)

@@ -68,12 +68,13 @@ class TorchBackend:
         Raises: DetectorError if torch fails, as when memory runs out.
         """
         logit = math.log(confidence / (1 - confidence)) if 0 < confidence < 1 else math.copysign(math.inf, confidence - 0.5)
-        picture = input_hwc if input_hwc.flags.writeable else input_hwc.copy()  # torch warns about arrays that are read-only
+        # torch warns about arrays that are read-only
+        picture = np.ascontiguousarray(input_hwc) if input_hwc.flags.writeable else np.array(input_hwc)
         try:
             with self._lock, torch.inference_mode():
                 network = self._network_on(usable_device(device))
                 with torch.autocast(network.device.type, enabled=False):
-                    pixels = torch.from_numpy(np.ascontiguousarray(picture)).to(network.device).permute(2, 0, 1)[None]
+                    pixels = torch.as_tensor(picture).to(network.device).permute(2, 0, 1)[None]
                     output = network(pixels.to(torch.float32, memory_format=torch.channels_last).div_(255))
                     columns = output.raw_above(logit).cpu().numpy()
                     return columns, None if output.prototypes is None else output.prototypes[0].contiguous().cpu().numpy()
@@ -152,7 +153,7 @@ class YoloDetector:
             if x1 <= x0 or y1 <= y0 or (masks is not None and not masks[index].any()):
                 continue
             mask = None if masks is None else picture_mask(masks[index], frame, enclosing_box((x0, y0, x1, y1), frame.picture_wh))
-            found.append(Detection(box_xyxy=(x0, y0, x1, y1), label=self.class_names[selected.classes[index]],
+            found.append(Detection(box_xyxy=(x0, y0, x1, y1), label=self.class_names[int(selected.classes[index])],
                                    confidence=float(selected.scores[index]), mask_hw=mask))
         return found
 

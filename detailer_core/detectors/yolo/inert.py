@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 _STUB_PACKAGES = ("ultralytics.", "torch.nn.", "models.", "utils.")
 _STUB_NAMES = frozenset({
@@ -86,16 +88,32 @@ class TensorRef:
         return total
 
 
+def entries(value: object) -> Mapping[object, object]:
+    """The value if it is a dictionary, else an empty one."""
+    return cast("Mapping[object, object]", value) if isinstance(value, dict) else {}
+
+
+def items(value: object) -> Sequence[object] | None:
+    """The value if it is a list or tuple, else None."""
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else None
+
+
+def shown(value: object) -> str:
+    """The value as short text for a message; of what may be nested without end only the type."""
+    if value is None or isinstance(value, str | bytes | float | bool) or (type(value) is int and abs(value) < 1 << 64):
+        return repr(value[:100] if isinstance(value, str | bytes) else value)
+    return f"a {type(value).__name__}"
+
+
 def tensor_ref(storage: object, offset: object, shape: object, strides: object) -> TensorRef | None:
-    """The view if it is sound and reads no element twice as often as there are elements; None if it is not."""
-    if not isinstance(storage, StorageRef) or not isinstance(shape, tuple) or not isinstance(strides, tuple) or len(shape) != len(strides):
+    """The view if it is sound and has no more elements than its storage; None if it is not."""
+    sides, steps = items(shape), items(strides)
+    if not isinstance(storage, StorageRef) or sides is None or steps is None or len(sides) != len(steps) or len(sides) > 8:
         return None
-    if len(shape) > 8:
+    numbers = [number for number in (offset, *sides, *steps) if type(number) is int and 0 <= number < 1 << 40]
+    if len(numbers) != 1 + 2 * len(sides):
         return None
-    numbers = (offset, *shape, *strides)
-    if not all(type(number) is int and 0 <= number < 1 << 40 for number in numbers):
-        return None
-    view = TensorRef(storage=storage, offset=offset, shape=shape, strides=strides)  # type: ignore[arg-type]
+    view = TensorRef(storage=storage, offset=numbers[0], shape=tuple(numbers[1:1 + len(sides)]), strides=tuple(numbers[1 + len(sides):]))
     last = view.offset + sum((side - 1) * step for side, step in zip(view.shape, view.strides, strict=True))
     if view.count and (last >= storage.count or view.count > storage.count):
         return None

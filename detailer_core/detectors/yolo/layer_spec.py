@@ -13,8 +13,8 @@ Activation: TypeAlias = Literal["none", "silu", "relu", "leaky_relu", "hardswish
 
 MAX_DEPTH = 12
 """Parts within parts; YOLO has 7 levels."""
-MAX_LAYERS = 5_000
-"""Parts in all; the largest YOLO has about 700."""
+MAX_NAME = 100
+"""Longest name of a part."""
 _CHANNEL_OPTIONS = frozenset({"groups", "heads", "key_width", "head_width"})
 
 
@@ -72,7 +72,10 @@ def from_json(value: object, depth: int = 0) -> LayerSpec:
         raise ValueError(f"layer kind {str(kind)[:100]!r} is not known")
     if not (isinstance(options, dict) and isinstance(parts, dict) and isinstance(sources, list)):
         raise ValueError(f"layer '{kind}' is described in a way that is not known")
-    if not all(type(item) in (int, str) for item in options.values()) or not all(type(item) is int for item in sources):
+    numbers, inputs = cast("dict[str, object]", options), cast("list[object]", sources)
+    if any(len(name) > MAX_NAME for name in cast("dict[str, object]", parts)):
+        raise ValueError(f"layer '{kind}' has a part with a name beyond measure")
+    if not all(type(item) in (int, str) for item in numbers.values()) or not all(type(item) is int for item in inputs):
         raise ValueError(f"layer '{kind}' has options that are no numbers")
-    return LayerSpec(kind=kind, options=cast("dict[str, Option]", options), sources=tuple(cast("list[int]", sources)),  # type: ignore[arg-type]
+    return LayerSpec(kind=cast(Kind, kind), options=cast("dict[str, Option]", options), sources=tuple(cast("list[int]", inputs)),
                      parts={str(name): from_json(part, depth + 1) for name, part in cast("dict[str, object]", parts).items()})

@@ -145,7 +145,7 @@ class Attention:
         """Same shape as the input."""
         batch, _, height, width = x.shape
         dealt = self.mix(x).reshape(batch, self.heads, 2 * self.key_width + self.head_width, height * width)
-        query, key, value = dealt.split((self.key_width, self.key_width, self.head_width), 2)
+        query, key, value = torch.split(dealt, [self.key_width, self.key_width, self.head_width], 2)
         weights = (query.transpose(-2, -1) @ key * self.key_width ** -0.5).softmax(-1)
         mixed = (value @ weights.transpose(-2, -1)).reshape(batch, -1, height, width)
         return self.leave(mixed + self.position(value.reshape(batch, -1, height, width)))

@@ -6,11 +6,11 @@ So models with other widths, pruned or renamed ones are read as they are, and wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn, cast
 
-from detailer_core.detectors.yolo.inert import Stub, TensorRef
-from detailer_core.detectors.yolo.layer_spec import MAX_DEPTH, MAX_LAYERS, Kind, LayerSpec, Option
+from detailer_core.detectors.yolo.inert import Stub, TensorRef, entries, items, shown
+from detailer_core.detectors.yolo.layer_spec import MAX_DEPTH, MAX_NAME, Kind, LayerSpec, Option
 from detailer_core.errors import ModelFileError
 
 _ACTIVATIONS = {"SiLU": "silu", "Identity": "none", "ReLU": "relu", "LeakyReLU": "leaky_relu", "Hardswish": "hardswish", "Mish": "mish"}
@@ -18,6 +18,8 @@ _KINDS: dict[str, Kind] = {
     "Sequential": "sequence", "ModuleList": "sequence", "Bottleneck": "bottleneck", "C2f": "c2f", "C3k2": "c2f", "C3": "c3", "C3k": "c3",
     "SPPF": "sppf", "C2PSA": "c2psa", "PSABlock": "psa_block", "Attention": "attention", "Concat": "concat", "Upsample": "upsample",
     "Detect": "detect", "Segment": "segment", "Proto": "proto"}
+MAX_WORK = 50_000
+"""Modules that are looked at; the largest YOLO has about 2500 with their norms and activations."""
 _KNOWN = "YOLOv8, YOLO11 and YOLOv5u for detection and segmentation are known"
 
 
@@ -49,14 +51,14 @@ def read_module_tree(model: Stub, file_name: str) -> ModuleTree:
     return _TreeReader(file_name=file_name, model_name=model.name).read(model)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _TreeReader:
-    """Walks one tree; `convolutions` and `seen` fill on the way."""
+    """Walks one tree; `convolutions` and `work` fill on the way. Thrown away afterwards."""
 
-    file_name: str
-    model_name: str
-    convolutions: dict[str, ConvParts] = field(default_factory=dict[str, ConvParts])
-    seen: list[str] = field(default_factory=list[str])
+    def __init__(self, file_name: str, model_name: str) -> None:
+        self.file_name = file_name
+        self.model_name = model_name
+        self.convolutions: dict[str, ConvParts] = {}
+        self.work = 0
 
     def read(self, model: Stub) -> ModuleTree:
         """The whole tree."""
@@ -82,23 +84,25 @@ class _TreeReader:
 
     def children(self, module: Stub) -> dict[str, Stub]:
         """The modules inside of a module, those that are None left out."""
-        modules = module.state.get("_modules")
-        entries = cast("dict[object, object]", modules).items() if isinstance(modules, dict) else ()
-        return {str(name): part for name, part in entries if isinstance(part, Stub)}
+        modules = entries(module.state.get("_modules"))
+        self.work += 1 + len(modules)
+        if self.work > MAX_WORK or any(len(str(name)) > MAX_NAME for name in modules):
+            self.refuse("nested, repeated or named beyond measure")
+        return {str(name): part for name, part in modules.items() if isinstance(part, Stub)}
 
     def sources(self, layer: Stub, index: int) -> tuple[int, ...]:
         """The layers that feed a layer of the top level."""
         raw = layer.state.get("f")
-        values = raw if isinstance(raw, list) else [raw]
-        if not values or len(values) > 16 or not all(type(value) is int and -index - 1 <= value < index for value in values):
-            self.refuse(f"whose layer {index} ('{layer.kind}') takes its input from {str(values)[:100]}")
-        return tuple(cast("list[int]", values))
+        values = items(raw) or (raw,)
+        found = tuple(value for value in values[:17] if type(value) is int and -index - 1 <= value < index)
+        if not 0 < len(found) == len(values) <= 16:
+            self.refuse(f"whose layer {index} ('{layer.kind}') takes its input from {', '.join(map(shown, values[:16]))}")
+        return found
 
     def layer(self, module: Stub, path: str, depth: int) -> LayerSpec:
         """One module with everything inside of it."""
-        self.seen.append(path)
-        if depth > MAX_DEPTH or len(self.seen) > MAX_LAYERS:
-            self.refuse(f"nested or repeated beyond measure at '{path}'")
+        if depth > MAX_DEPTH:
+            self.refuse(f"nested beyond measure at '{path}'")
         if module.kind in ("Conv", "DWConv"):
             return self.convolution(module, path)
         if module.kind in ("Conv2d", "ConvTranspose2d"):
@@ -132,8 +136,10 @@ class _TreeReader:
             self.refuse(f"whose convolution at '{path}' pads in a way that is not known")
         options: dict[str, Option] = {"groups": self.number(state.get("groups", 1), path), "activation": activation}
         for name, default in (("stride", 1), ("padding", 0), ("dilation", 1)):
-            pair = state.get(name, (default, default))
-            pair = pair if isinstance(pair, tuple) and len(pair) == 2 else (pair, pair)
+            value = state.get(name, default)
+            pair = items(value) or (value, value)
+            if len(pair) != 2:
+                self.refuse(f"whose convolution at '{path}' has {len(pair)} numbers for its {name}")
             options[f"{name}_y"], options[f"{name}_x"] = self.number(pair[0], path), self.number(pair[1], path)
         self.convolutions[path] = ConvParts(weight=weight, bias=self.tensor(module, "bias"), transposed=transposed,
                                             norm=self.norm(norm, path), epsilon=self.epsilon(norm))
@@ -156,8 +162,7 @@ class _TreeReader:
     def tensor(self, module: Stub, name: str) -> TensorRef | None:
         """A parameter or buffer."""
         for group in ("_parameters", "_buffers"):
-            tensors = module.state.get(group)
-            value = cast("dict[object, object]", tensors).get(name) if isinstance(tensors, dict) else None
+            value = entries(module.state.get(group)).get(name)
             if isinstance(value, TensorRef):
                 return value
         return None
@@ -167,7 +172,7 @@ class _TreeReader:
         if type(value) is float and value.is_integer():
             value = int(value)
         if type(value) is not int or not 0 <= value <= 8192:
-            self.refuse(f"whose '{where}' has the number {str(value)[:50]}")
+            self.refuse(f"whose '{where}' has the number {shown(value)}")
         return value
 
 
@@ -201,7 +206,7 @@ def _concat(reader: _TreeReader, module: Stub) -> dict[str, Option]:
 def _upsample(reader: _TreeReader, module: Stub) -> dict[str, Option]:
     """Whole factors, nearest pixel."""
     if module.state.get("mode", "nearest") != "nearest" or module.state.get("size") is not None:
-        reader.refuse(f"whose 'Upsample' works by {str(module.state.get('mode'))[:50]!r}")
+        reader.refuse(f"whose 'Upsample' works by {shown(module.state.get('mode'))}")
     return {"factor": reader.number(module.state.get("scale_factor"), "scale_factor")}
 
 

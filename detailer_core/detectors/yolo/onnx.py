@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from detailer_core.detectors.yolo.archive import check_model_file
 from detailer_core.detectors.yolo.decode import Floats, Letterbox, letterbox, letterbox_fixed
+from detailer_core.detectors.yolo.inert import entries, items
 from detailer_core.errors import DetectorError, ModelFileError
 from detailer_core.geometry import SizeWH
 
@@ -59,14 +60,14 @@ class OnnxNetwork:
         if self.description.input_wh is not None:
             return letterbox_fixed(picture_wh, self.description.input_wh)
         frame = letterbox(picture_wh, long_side or self.description.image_size, self.description.stride)
-        return frame if self.any_size else letterbox_fixed(picture_wh, (max(frame.input_wh),) * 2)
+        return frame if self.any_size else letterbox_fixed(picture_wh, (max(frame.input_wh), max(frame.input_wh)))
 
     def look(self, input_hwc: NDArray[np.uint8], confidence: float, device: str) -> tuple[Floats, Floats | None]:
         """Columns as in `decode`, and prototypes `[m, h, w]` or None. `confidence` and `device` are not used.
 
         Raises: DetectorError if the network fails or answers in another layout.
         """
-        pictures = np.ascontiguousarray(input_hwc.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+        pictures = (np.transpose(input_hwc, (2, 0, 1))[None] / np.float32(255)).astype(np.float32)
         try:
             outputs = self.run(pictures)
         except Exception as error:  # onnxruntime has no common base class for its errors
@@ -128,19 +129,19 @@ def read_description(path: Path) -> OnnxDescription:
             graph = next(((start, end) for number, start, end in top if number == 7), None)
             if graph is None:
                 raise ValueError("it has no graph")
-            entries = dict(_entry(data, start, end) for number, start, end in top if number == 14)
+            told = dict(_entry(data, start, end) for number, start, end in top if number == 14)
             input_wh = _input_size(data, *graph)
         except (ValueError, IndexError) as error:
             raise ModelFileError(f"model file '{path.name}' is damaged or no ONNX file: {error}; download it again") from error
         if data.find(_OTHER_FILE) >= 0:
             raise ModelFileError(f"model file '{path.name}' refused: it keeps numbers in other files ('external data'); "
                                  "export it as one file")
-    stride = _literal(entries.get("stride"))
-    side = _literal(entries.get("imgsz"))
-    side = max(side) if isinstance(side, list) and side and all(type(value) is int for value in side) else side
-    return OnnxDescription(class_names=_class_names(_literal(entries.get("names"))), input_wh=input_wh,
+    stride = _literal(told.get("stride"))
+    side = _literal(told.get("imgsz"))
+    sides = [length for length in items(side) or (side,) if type(length) is int and 32 <= length <= 8192]
+    return OnnxDescription(class_names=_class_names(_literal(told.get("names"))), input_wh=input_wh,
                            stride=stride if type(stride) is int and 1 <= stride <= 256 else 32,
-                           image_size=side if type(side) is int and 32 <= side <= 8192 else 640)
+                           image_size=max(sides, default=640))
 
 
 def _onnxruntime(data: bytes) -> Callable[[Floats], Sequence[Floats]]:
@@ -172,9 +173,10 @@ def _count_classes(run: Callable[[Floats], Sequence[Floats]], description: OnnxD
 
 def _class_names(value: object) -> tuple[str, ...]:
     """Names out of `{0: 'face'}`."""
-    if not isinstance(value, dict) or set(value) != set(range(len(value))):  # type: ignore[arg-type]
+    names = entries(value)
+    if set(names) != set(range(len(names))):
         return ()
-    return tuple(str(value[index])[:200] for index in range(len(value)))  # type: ignore[arg-type]
+    return tuple(str(names[index])[:200] for index in range(len(names)))
 
 
 def _literal(text: str | None) -> object:

@@ -124,21 +124,23 @@ class _Machine:
 
     def build(self, callee: object, arguments: object) -> object:
         """What calling `callee` stands for; nothing is called."""
-        if not isinstance(callee, Name) or not isinstance(arguments, tuple):
+        given = inert.items(arguments)
+        if not isinstance(callee, Name) or given is None:
             self.refuse(f"it calls a {type(callee).__name__}")
         text = callee.text
         if text == inert.REBUILD_TENSOR:
-            view = inert.tensor_ref(*arguments[:4]) if len(arguments) >= 4 else None
+            view = inert.tensor_ref(*given[:4]) if len(given) >= 4 else None
             return view if view is not None else self.refuse("a tensor does not fit into its numbers")
-        if text == inert.REBUILD_PARAMETER and arguments and isinstance(arguments[0], TensorRef):
-            return arguments[0]
+        if text == inert.REBUILD_PARAMETER and given and isinstance(given[0], TensorRef):
+            return given[0]
         if callee.is_stub:
             return Stub(name=text)
         if text in inert.MAPPINGS:
-            return self.mapping(arguments[-1] if arguments else ())
+            return self.mapping(given[-1] if given else ())
         if text in inert.SEQUENCES:
-            values = arguments[0] if arguments else ()
-            values = values if isinstance(values, list | tuple) else self.refuse(f"it makes '{text}' of a {type(values).__name__}")
+            values = inert.items(given[0] if given else ())
+            if values is None:
+                self.refuse(f"it makes '{text}' of something else than a list")
             self.spend(len(values))
             return tuple(values) if text in ("torch.Size", "builtins.tuple") else list(values)
         if text == "torch.device":
@@ -148,17 +150,19 @@ class _Machine:
     def mapping(self, pairs: object) -> dict[object, object]:
         """A dictionary of pairs, as OrderedDict is pickled."""
         result: dict[object, object] = {}
-        for pair in pairs if isinstance(pairs, list | tuple) else ():
+        for entry in inert.items(pairs) or ():
             self.spend(1)
-            if not isinstance(pair, list | tuple) or len(pair) != 2:
+            pair = inert.items(entry)
+            if pair is None or len(pair) != 2:
                 self.refuse("a dictionary is made of something else than pairs")
             _put(result, pair[0], pair[1])
         return result
 
     def storage(self, identity: object) -> StorageRef:
         """The numbers that a persistent id names: `("storage", class, key, device, count)`."""
-        if isinstance(identity, tuple) and len(cast("tuple[object, ...]", identity)) >= 5 and identity[0] == "storage":
-            _, kind, key, _, count = cast("tuple[object, ...]", identity)[:5]
+        parts = inert.items(identity) or ()
+        if len(parts) >= 5 and isinstance(parts[0], str) and parts[0] == "storage":
+            _, kind, key, _, count = parts[:5]
             dtype = inert.STORAGE_TYPES.get(kind.text) if isinstance(kind, Name) else None
             if dtype and isinstance(key, str) and key.isalnum() and key.isascii() and type(count) is int and count >= 0:
                 return StorageRef(dtype=dtype, key=key, count=count)
@@ -167,13 +171,10 @@ class _Machine:
     def set_state(self, state: object) -> None:
         """Attributes of the last value; only a stub keeps them, as plain entries."""
         target = self.stack[-1]
-        states = cast("tuple[object, ...]", state) if isinstance(state, tuple) else (state,)
         if isinstance(target, Stub):
-            for part in states:
-                if isinstance(part, dict):
-                    entries = cast("dict[object, object]", part)
-                    self.spend(len(entries))
-                    target.state.update(entries)
+            for part in inert.items(state) or (state,):
+                self.spend(1 + len(inert.entries(part)))
+                target.state.update(inert.entries(part))
         elif not isinstance(target, dict | TensorRef):
             self.refuse(f"it sets attributes of {target.text if isinstance(target, Name) else type(target).__name__!r}")
 
@@ -182,7 +183,7 @@ class _Machine:
         target = self.stack[-1]
         if isinstance(target, dict):
             for key, value in zip(flat[::2], flat[1::2], strict=False):
-                _put(target, key, value)
+                _put(cast("dict[object, object]", target), key, value)
         elif not isinstance(target, Stub):
             self.refuse(f"it sets entries of a {type(target).__name__}")
 
@@ -190,7 +191,7 @@ class _Machine:
         """Elements of the last value."""
         target = self.stack[-1]
         if isinstance(target, list):
-            target.extend(values)
+            cast("list[object]", target).extend(values)
         elif not isinstance(target, Stub):
             self.refuse(f"it appends to a {type(target).__name__}")
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .world import World
 
 Picture: TypeAlias = Image.Image
-_DEFAULTS = {"sampler_name": "Euler", "steps": 4, "width": 64, "height": 64, "seed": 1, "do_not_save_samples": True, "do_not_save_grid": True}
+_DEFAULTS = {"sampler_name": "Euler", "steps": 4, "width": 64, "height": 64, "seed": 1,
+             "do_not_save_samples": True, "do_not_save_grid": True}
 
 
 def run_txt2img(world: World, script_args: dict[str, Any], fields: dict[str, Any]) -> Any:

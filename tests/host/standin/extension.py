@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gradio as gr
+from .quiet_gradio import gr, quiet
 
 if TYPE_CHECKING:
     from .world import World
@@ -78,7 +78,7 @@ def load_extension(world: World, folder: Path) -> LoadedExtension:
     scripts.load_scripts()
     callbacks.ui_settings_callback()
     callbacks.before_ui_callback()
-    with gr.Blocks() as demo:
+    with quiet(), gr.Blocks() as demo:
         for tab in ("txt2img", "img2img"):
             _build_tab(world, tab)
         callbacks.ui_tabs_callback()
@@ -121,7 +121,7 @@ def _default_args(runner: Any) -> list[Any]:
     """The API's defaults: `ui()` is called again (twice), outside of the page, and the components' values are collected."""
     last = max([1, *(script.args_to for script in runner.scripts)])
     arguments: list[Any] = [0, *[None] * (last - 1)]
-    with gr.Blocks():
+    with quiet(), gr.Blocks():
         for script in runner.scripts:
             if script.ui(script.is_img2img):
                 arguments[script.args_from:script.args_to] = [part.value for part in script.ui(script.is_img2img)]

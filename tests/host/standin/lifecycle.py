@@ -24,6 +24,22 @@ def _belongs(name: str) -> bool:
 
 
 @contextmanager
+def _without_stub_files() -> Iterator[None]:
+    """Keeps gradio 4 from writing a `.pyi` file beside each file that derives a component; Forge's host does so too."""
+    try:
+        from gradio import component_meta
+    except ImportError:  # gradio 3 writes none
+        yield
+        return
+    original = component_meta.create_or_modify_pyi
+    component_meta.create_or_modify_pyi = lambda *args, **kwargs: None
+    try:
+        yield
+    finally:
+        component_meta.create_or_modify_pyi = original
+
+
+@contextmanager
 def install(host: str = "a1111-1.10.1", *, tmp_path: Path | str) -> Iterator[World]:
     """A played host, for the length of the `with` block; `tmp_path` becomes the host's folder.
 
@@ -51,11 +67,17 @@ def _enter(world: World) -> None:
     world_module._world = world
     sys.modules.update({"modules": package, "modules._standin": world_module})
     package._standin = world_module
-    if not world.host.has_schedulers:
-        sys.modules["modules.sd_schedulers"] = None  # type: ignore[assignment]  # this is how Python marks "not there"
+    for name, there in (("sd_schedulers", world.host.has_schedulers), ("sd_hijack", not world.host.new_backend)):
+        if not there:
+            sys.modules[f"modules.{name}"] = None  # type: ignore[assignment]  # this is how Python marks "not there"
     for name in ("models", "outputs", "extensions", "models/Stable-diffusion"):
         (world.folder / name).mkdir(parents=True, exist_ok=True)
-    for name in sorted(path.stem for path in _FAKE_MODULES.glob("*.py")):
-        if name != "sd_schedulers" or world.host.has_schedulers:
+    with _without_stub_files():
+        _import_all(world)
+
+
+def _import_all(world: World) -> None:
+    for name in sorted(path.stem for path in _FAKE_MODULES.glob("[!_]*.py")):
+        if sys.modules.get(f"modules.{name}", world) is not None:
             import_module(f"modules.{name}")
     import_module("modules.api.api")

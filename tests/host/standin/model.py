@@ -49,6 +49,7 @@ class Posterior:
     """What A1111's encoder returns: a distribution; `sample` draws from torch's GLOBAL generator, as the real one does."""
 
     def __init__(self, mean: Tensor) -> None:
+        """Keeps what it is given."""
         self.mean = mean
 
     def sample(self) -> Tensor:
@@ -69,6 +70,11 @@ class FakeTextEncoder:
         """The chunks of a prompt, and its number of tokens."""
         return split_chunks(line), len(line.replace(",", " , ").split())
 
+    def prompt_lengths(self, prompt: str) -> tuple[int, int]:
+        """The number of tokens of a prompt, and what it is filled up to."""
+        _, count = self.tokenize_line(prompt)
+        return count, self.get_target_prompt_token_count(count)
+
     def get_target_prompt_token_count(self, token_count: int) -> int:
         """The number of tokens after filling the last chunk."""
         return math.ceil(max(token_count, 1) / CHUNK_TOKENS) * CHUNK_TOKENS
@@ -88,6 +94,7 @@ class FakeModel:
     dtype = torch.float32
 
     def __init__(self, world: World, checkpoint_info: Any) -> None:
+        """Keeps what it is given."""
         self._world = world
         self.sd_checkpoint_info = checkpoint_info
         self.sd_model_hash = checkpoint_info.shorthash
@@ -99,15 +106,12 @@ class FakeModel:
             self.forge_objects = SimpleNamespace(vae=SimpleNamespace(latent_channels=4), unet=SimpleNamespace())
             self.comments: list[str] = []
             self.extra_generation_params: dict[str, Any] = {}
+        if world.host.new_backend:
+            self.get_prompt_lengths_on_ui = self.cond_stage_model.prompt_lengths
 
     def ema_scope(self) -> AbstractContextManager[None]:
         """A context in which averaged weights would be used; it does nothing."""
         return nullcontext()
-
-    def get_prompt_lengths_on_ui(self, prompt: str) -> tuple[int, int]:
-        """The number of tokens of a prompt, and what it is filled up to."""
-        _, count = self.cond_stage_model.tokenize_line(prompt)
-        return count, self.cond_stage_model.get_target_prompt_token_count(count)
 
     def get_learned_conditioning(self, texts: list[str]) -> Tensor:
         """Conditionings `N,77*chunks,8`; shorter texts are filled up with empty chunks."""
@@ -143,13 +147,19 @@ class FakeModel:
         rgb = 0.1 * torch.tanh(wish[:3])[:, None, None] + texture
         return torch.cat([rgb, rgb.mean(dim=0, keepdim=True)])
 
-    def denoise(self, latent: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
-        """What the noisy latents `N,4,h,w` look like without noise (`sigma`: `N`, `cond`: `N,tokens,8`); one by one."""
-        return torch.stack([self._denoise_one(*parts) for parts in zip(latent, sigma, cond, strict=True)])
+    def denoise(self, latent: Tensor, sigma: Tensor, cond: Tensor, image_cond: Tensor) -> Tensor:
+        """What the noisy latents `N,4,h,w` look like without noise, one by one.
 
-    def _denoise_one(self, latent: Tensor, sigma: Tensor, cond: Tensor) -> Tensor:
+        sigma: `N`, noise levels. cond: `N,tokens,8`. image_cond: `N,5,h,w` for an inpainting model, else `N,5,1,1`.
+        """
+        return torch.stack([self._denoise_one(*parts) for parts in zip(latent, sigma, cond, image_cond, strict=True)])
+
+    def _denoise_one(self, latent: Tensor, sigma: Tensor, cond: Tensor, image_cond: Tensor) -> Tensor:
         keep = DATA_SIGMA ** 2 / (DATA_SIGMA ** 2 + sigma ** 2)
-        return keep * latent + (1 - keep) * self.target(cond, (latent.shape[1], latent.shape[2]))
+        target = self.target(cond, (latent.shape[1], latent.shape[2]))
+        if image_cond.shape[1:] == latent.shape[1:]:
+            target = target + 0.2 * image_cond[1:] * image_cond[:1]
+        return keep * latent + (1 - keep) * target
 
     def _style(self) -> Tensor:
         style = 0.3 * torch.randn(COND_WIDTH, generator=_generator(self.sd_checkpoint_info.name))

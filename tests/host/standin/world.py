@@ -31,6 +31,7 @@ class World:
     """
 
     def __init__(self, *, host: HostTraits, folder: Path) -> None:
+        """Keeps what it is given."""
         self.host = host
         self.folder = folder
         self.faults = Faults()
@@ -78,8 +79,9 @@ class World:
         call = len(self.sampler_log)
         self.counters.samples += 1
         self.sampler_log.append(SamplerCall(
-            kind=kind, batch=latent.shape[0], size_wh=(latent.shape[3] * PIXELS_PER_LATENT, latent.shape[2] * PIXELS_PER_LATENT), steps=steps,
-            sampler=sampler, scheduler=getattr(p, "scheduler", None), cfg_scale=p.cfg_scale, denoising_strength=p.denoising_strength,
+            kind=kind, batch=latent.shape[0], steps=steps, sampler=sampler,
+            size_wh=(latent.shape[3] * PIXELS_PER_LATENT, latent.shape[2] * PIXELS_PER_LATENT),
+            scheduler=getattr(p, "scheduler", None), cfg_scale=p.cfg_scale, denoising_strength=p.denoising_strength,
             prompts=tuple(p.prompts), negative_prompts=tuple(p.negative_prompts), seeds=tuple(p.seeds),
             masked=getattr(p, "mask", None) is not None,
         ))

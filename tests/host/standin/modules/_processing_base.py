@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from PIL import Image
-
-from modules import devices, extra_networks, prompt_parser, rng, sd_samplers, sd_samplers_common, shared
+from modules import devices, extra_networks, processing, prompt_parser, rng, sd_samplers, sd_samplers_common, shared
 from modules import scripts as scripts_module
 from modules._standin import _world
+from PIL import Image
 
 _SLOTS = 3 if _world.host.forge and not _world.host.classic else 2
 
@@ -111,10 +111,11 @@ class StableDiffusionProcessing:
     sd_vae_hash: str = field(default=None, init=False)
     is_api: bool = field(default=False, init=False)
     if _world.host.forge and not _world.host.classic:
-        latents_after_sampling = []  # noqa: RUF012  # the hosts share it between jobs too
-        pixels_after_sampling = []  # noqa: RUF012
+        latents_after_sampling: ClassVar[list] = []  # shared between jobs on the hosts too
+        pixels_after_sampling: ClassVar[list] = []
 
     def __post_init__(self):
+        """Fills in what was left open."""
         self.comments = {}
         self.styles = self.styles or []
         self.sampler_noise_scheduler_override = None
@@ -132,7 +133,7 @@ class StableDiffusionProcessing:
             self.modified_noise = None
 
     @property
-    def sd_model(self):
+    def sd_model(self):  # noqa: F811  # the hosts' jobs take it as a field too, and ignore it
         """The loaded model; setting it does nothing."""
         return shared.sd_model
 
@@ -178,8 +179,20 @@ class StableDiffusionProcessing:
         return txt2img_image_conditioning(self.sd_model, x, width or self.width, height or self.height)
 
     def img2img_image_conditioning(self, source_image, latent_image, image_mask=None, round_image_mask=True):
-        """What the model gets as picture: nothing; inpainting models are not played."""
+        """What the model gets as picture: nothing, unless it is for inpainting (`sd_model.model.conditioning_key = "hybrid"`)."""
+        if self.sampler.conditioning_key in ("hybrid", "concat"):
+            return self.inpainting_image_conditioning(source_image, latent_image, image_mask, round_image_mask)
         return latent_image.new_zeros(latent_image.shape[0], 5, 1, 1)
+
+    def inpainting_image_conditioning(self, source_image, latent_image, image_mask=None, round_image_mask=True):
+        """Mask `N,1,h,w` (1 = redraw) and latents of the picture without the masked part, as `N,5,h,w`; encodes."""
+        self.is_using_inpainting_conditioning = True
+        mask = source_image.new_ones(1, 1, *source_image.shape[-2:]) if image_mask is None else _mask_tensor(image_mask)
+        mask = torch.round(mask) if round_image_mask else mask
+        model = self.sd_model
+        latent = model.get_first_stage_encoding(model.encode_first_stage(source_image * (1 - mask)))
+        small = torch.nn.functional.interpolate(mask, size=latent_image.shape[-2:]).expand(latent.shape[0], -1, -1, -1)
+        return torch.cat([small, latent], dim=1)
 
     def init(self, all_prompts, all_seeds, all_subseeds):
         """Called once before the first batch."""
@@ -223,11 +236,18 @@ class StableDiffusionProcessing:
         self.all_negative_prompts = [styles.apply_negative_styles_to_prompt(text, self.styles) for text in self.all_negative_prompts]
         self.main_prompt, self.main_negative_prompt = self.all_prompts[0], self.all_negative_prompts[0]
 
+    if _world.host.neo:
+        def cached_params(self, required_prompts: list[str], steps: int, extra_network_data: dict, hires_steps: int | None):
+            """Everything that changes the conditionings."""
+            return _cond_key(self, required_prompts, steps, extra_network_data, hires_steps)
+    else:
+        def cached_params(self, required_prompts, steps, extra_network_data, hires_steps=None, use_old_scheduling=False):
+            """Everything that changes the conditionings."""
+            return _cond_key(self, required_prompts, steps, extra_network_data, hires_steps)
+
     def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data, hires_steps=None):
         """What `function` makes of the prompts; from a cache if nothing that matters has changed since."""
-        networks = {kind: [params.items for params in found] for kind, found in (extra_network_data or {}).items()}
-        key = (list(required_prompts), steps, hires_steps, shared.opts.CLIP_stop_at_last_layers, shared.sd_model.sd_checkpoint_info,
-               networks, self.width, self.height)
+        key = self.cached_params(required_prompts, steps, extra_network_data, hires_steps)
         for cache in caches:
             if cache[0] is not None and cache[0] == key:
                 return cache[1]
@@ -272,9 +292,21 @@ class StableDiffusionProcessing:
             StableDiffusionProcessing.cached_c = StableDiffusionProcessing.cached_uc = _empty_cache()
 
 
+def _cond_key(p, required_prompts, steps, extra_network_data, hires_steps):
+    return (required_prompts, steps, hires_steps, shared.opts.CLIP_stop_at_last_layers, shared.sd_model.sd_checkpoint_info,
+            extra_network_data, p.width, p.height)
+
+
 def _saves(p) -> bool:
     stopped = shared.state.interrupted or shared.state.skipped
     return shared.opts.samples_save and not p.do_not_save_samples and (shared.opts.save_incomplete_images or not stopped)
+
+
+def _mask_tensor(mask):
+    """The mask `1,1,H,W` in 0..1 of a picture or tensor."""
+    if torch.is_tensor(mask):
+        return mask.float()
+    return torch.from_numpy(np.asarray(mask.convert("L"), dtype=np.float32) / 255.0)[None, None]
 
 
 def create_random_tensors(shape, seeds, subseeds=None, subseed_strength=0.0, seed_resize_from_h=0, seed_resize_from_w=0, p=None):
@@ -297,7 +329,7 @@ def decode_latent_batch(model, batch, target_device=None, check_for_nans=False):
     if check_for_nans:
         devices.test_for_nans(batch, "unet")
     for index in range(batch.shape[0]):
-        sample = sd_samplers_common.decode_first_stage(model, batch[index:index + 1])[0]
+        sample = processing.decode_first_stage(model, batch[index:index + 1])[0]
         if check_for_nans:
             devices.test_for_nans(sample, "vae")
         samples.append(sample if target_device is None else sample.to(target_device))

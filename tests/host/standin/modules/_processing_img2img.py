@@ -8,13 +8,12 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-
-from modules import devices, images, masking, sd_samplers, sd_samplers_common, shared
+from modules import devices, images, masking, processing, sd_samplers, shared
 from modules import scripts as scripts_module
-from modules._processing_base import StableDiffusionProcessing, create_random_tensors
+from modules._processing_base import StableDiffusionProcessing
 from modules._processing_overlay import create_binary_mask, setup_color_correction
 from modules._standin import _world
+from PIL import Image, ImageOps
 
 
 @dataclass(repr=False)
@@ -51,6 +50,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
     init_latent: Any = field(default=None, init=_world.host.neo)
 
     def __post_init__(self):
+        """Fills in what was left open."""
         super().__post_init__()
         self.image_mask, self.mask = self.mask, None
         if self.initial_noise_multiplier is None:
@@ -92,7 +92,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             self.color_corrections = []
         pictures = [self._prepare_picture(picture, image_mask, latent_mask, crop_region, correct) for picture in self.init_images]
         batch = self._make_batch(pictures)
-        self.init_latent = sd_samplers_common.images_tensor_to_samples(batch, None, self.sd_model)
+        self.init_latent = processing.images_tensor_to_samples(batch, None, self.sd_model)
         devices.torch_gc()
         if self.resize_mode == 3:
             self.init_latent = torch.nn.functional.interpolate(self.init_latent, size=(self.height // 8, self.width // 8), mode="bilinear")
@@ -177,7 +177,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
         self.nmask = torch.from_numpy(np.tile(values[None], (channels, 1, 1)))
         self.mask = 1.0 - self.nmask
         if self.inpainting_fill == 2:
-            noise = create_random_tensors(self.init_latent.shape[1:], all_seeds[:self.init_latent.shape[0]])
+            noise = processing.create_random_tensors(self.init_latent.shape[1:], all_seeds[:self.init_latent.shape[0]])
             self.init_latent = self.init_latent * self.mask + noise * self.nmask
         elif self.inpainting_fill == 3:
             self.init_latent = self.init_latent * self.mask

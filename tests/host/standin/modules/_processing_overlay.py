@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
-
 from modules import images
+from PIL import Image
 
 
 def create_binary_mask(image, round=True):
@@ -37,12 +36,12 @@ def apply_overlay(image, paste_loc, overlay):
 
 
 def setup_color_correction(image):
-    """What `apply_color_correction` needs of a picture: mean and spread per channel (the hosts match histograms)."""
+    """What correcting another picture needs of a picture: mean and spread per channel (the hosts match histograms)."""
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32).reshape(-1, 3)
     return pixels.mean(axis=0), pixels.std(axis=0)
 
 
-def apply_color_correction(correction, original_image):
+def _apply_color_correction(correction, original_image):
     """The picture with that mean and spread."""
     mean, spread = correction
     pixels = np.asarray(original_image.convert("RGB"), dtype=np.float32)

@@ -31,8 +31,8 @@ def _plain_params(p, all_prompts, all_seeds, all_subseeds, index, use_main_promp
     }
 
 
-def create_infotext(p, all_prompts, all_seeds, all_subseeds, comments=None, iteration=0, position_in_batch=0, use_main_prompt=False, index=None,
-                    all_negative_prompts=None):
+def create_infotext(p, all_prompts, all_seeds, all_subseeds, comments=None, iteration=0, position_in_batch=0, use_main_prompt=False,
+                    index=None, all_negative_prompts=None):
     """The text of one picture. An extra parameter is a text, a list with one entry per picture, or a function."""
     if use_main_prompt:
         index = 0
@@ -128,5 +128,6 @@ else:
 
         def __init__(self, p, images_list, seed=-1, info="", subseed=None, all_prompts=None, all_negative_prompts=None, all_seeds=None,
                      all_subseeds=None, index_of_first_image=0, infotexts=None, comments=""):
+            """Keeps what it is given."""
             self._fill(p, images_list, seed, info, subseed, all_prompts, all_negative_prompts, all_seeds, all_subseeds,
                        index_of_first_image, infotexts)

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image
-
-from modules import devices, extra_networks, images, prompt_parser, rng, sd_samplers, sd_samplers_common, shared
-from modules._processing_base import StableDiffusionProcessing, _empty_cache, decode_latent_batch
+from modules import devices, extra_networks, images, processing, prompt_parser, rng, sd_samplers, shared
+from modules._processing_base import StableDiffusionProcessing, _empty_cache
 from modules._standin import _world
+from PIL import Image
 
 
 @dataclass(repr=False)
@@ -58,6 +57,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
     hr_extra_network_data: list = field(default=None, init=False)
 
     def __post_init__(self):
+        """Fills in what was left open."""
         super().__post_init__()
         self.cached_hr_uc = StableDiffusionProcessingTxt2Img.cached_hr_uc
         self.cached_hr_c = StableDiffusionProcessingTxt2Img.cached_hr_c
@@ -103,7 +103,8 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         devices.torch_gc()
         decoded = None
         if self.latent_scale_mode is None:
-            decoded = torch.stack(decode_latent_batch(self.sd_model, samples, target_device=devices.cpu, check_for_nans=True)).float()
+            decoded = processing.decode_latent_batch(self.sd_model, samples, target_device=devices.cpu, check_for_nans=True)
+            decoded = torch.stack(decoded).float()
         return self.sample_hr_pass(samples, decoded, seeds, subseeds, subseed_strength, prompts)
 
     def sample_hr_pass(self, samples, decoded_samples, seeds, subseeds, subseed_strength, prompts):
@@ -116,7 +117,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
         if self.latent_scale_mode is not None:
             samples = torch.nn.functional.interpolate(samples, size=(size_hw[0] // 8, size_hw[1] // 8), **self.latent_scale_mode)
         else:
-            samples = sd_samplers_common.images_tensor_to_samples(_enlarged(decoded_samples, size_hw, self.hr_upscaler))
+            samples = processing.images_tensor_to_samples(_enlarged(decoded_samples, size_hw, self.hr_upscaler))
         shared.state.nextjob()
         self.rng = rng.ImageRNG(samples.shape[1:], self.seeds, subseeds=self.subseeds, subseed_strength=self.subseed_strength)
         noise = self.rng.next()
@@ -131,7 +132,7 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
                                               image_conditioning=self.txt2img_image_conditioning(samples))
         self.sampler = None
         devices.torch_gc()
-        decoded = decode_latent_batch(self.sd_model, samples, target_device=devices.cpu, check_for_nans=True)
+        decoded = processing.decode_latent_batch(self.sd_model, samples, target_device=devices.cpu, check_for_nans=True)
         self.is_hr_pass = False
         return decoded
 

@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 
 import gradio as gr
-
 from modules._standin import _world
 
 AlwaysVisible = object()
@@ -14,6 +13,7 @@ class MaskBlendArgs:
     """A mask blend: what is about to be blended with what; `blended_latent` may be replaced."""
 
     def __init__(self, current_latent, nmask, init_latent, mask, blended_latent, denoiser=None, sigma=None):
+        """Keeps what it is given."""
         self.current_latent = current_latent
         self.nmask = nmask
         self.init_latent = init_latent
@@ -28,6 +28,7 @@ class PostSampleArgs:
     """The samples before they are decoded."""
 
     def __init__(self, samples):
+        """Keeps what it is given."""
         self.samples = samples
 
 
@@ -36,6 +37,7 @@ if _world.host.new_backend:
         """One finished picture, and its number in the job."""
 
         def __init__(self, image, index):
+            """Keeps what it is given."""
             self.image = image
             self.index = index
 else:
@@ -43,6 +45,7 @@ else:
         """One finished picture."""
 
         def __init__(self, image):
+            """Keeps what it is given."""
             self.image = image
 
 
@@ -50,6 +53,7 @@ class PostProcessMaskOverlayArgs:
     """What is about to be laid over a picture."""
 
     def __init__(self, index, mask_for_overlay, overlay_image):
+        """Keeps what it is given."""
         self.index = index
         self.mask_for_overlay = mask_for_overlay
         self.overlay_image = overlay_image
@@ -59,6 +63,7 @@ class PostprocessBatchListArgs:
     """The pictures of a batch as a list of tensors `3,H,W` in 0..1."""
 
     def __init__(self, images):
+        """Keeps what it is given."""
         self.images = images
 
 

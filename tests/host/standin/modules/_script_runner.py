@@ -3,7 +3,6 @@
 import os
 
 import gradio as gr
-
 from modules import errors, script_callbacks
 from modules._script_base import AlwaysVisible, OnComponent, Script
 from modules._standin import _world
@@ -22,6 +21,7 @@ class ScriptRunner:
     """The scripts of one tab. A callback that raises is reported and does not disturb the others."""
 
     def __init__(self):
+        """Keeps what it is given."""
         self.scripts = []
         self.selectable_scripts = []
         self.alwayson_scripts = []

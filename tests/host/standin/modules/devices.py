@@ -3,7 +3,6 @@
 import contextlib
 
 import torch
-
 from modules._standin import _world
 
 cpu = torch.device("cpu")

@@ -14,6 +14,7 @@ class Extension:
     """One extension's folder."""
 
     def __init__(self, name, path, enabled=True, is_builtin=False, metadata=None):
+        """Keeps what it is given."""
         self.name = name
         self.path = path
         self.enabled = enabled

@@ -15,11 +15,13 @@ class ExtraNetworkParams:
     """What a tag says, split at colons."""
 
     def __init__(self, items=None):
+        """Keeps what it is given."""
         self.items = items or []
         self.positional = [item for item in self.items if "=" not in item]
         self.named = dict(item.split("=", 1) for item in self.items if "=" in item)
 
     def __eq__(self, other):
+        """Whether both say the same."""
         return self.items == other.items
 
     __hash__ = None
@@ -29,6 +31,7 @@ class ExtraNetwork:
     """One kind of network."""
 
     def __init__(self, name):
+        """Keeps what it is given."""
         self.name = name
 
     def activate(self, p, params_list):

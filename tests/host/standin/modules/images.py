@@ -3,10 +3,9 @@
 import math
 import os
 
-from PIL import Image, PngImagePlugin
-
 from modules import script_callbacks, shared
 from modules._standin import _world
+from PIL import Image, PngImagePlugin
 
 LANCZOS = Image.LANCZOS
 

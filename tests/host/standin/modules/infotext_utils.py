@@ -22,6 +22,7 @@ class PasteField(tuple):
         return super().__new__(cls, (component, target))
 
     def __init__(self, component, target, *, api=None):
+        """Keeps what it is given."""
         super().__init__()
         self.api = api
         self.component = component

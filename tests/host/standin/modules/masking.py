@@ -1,9 +1,8 @@
 """Plays `modules.masking`: where a mask is, and what to put under it."""
 
 import numpy as np
-from PIL import Image, ImageOps
-
 from modules._standin import _world
+from PIL import Image, ImageOps
 
 
 def _region(mask, pad):

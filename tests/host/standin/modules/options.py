@@ -1,6 +1,7 @@
 """Plays `modules.options`: the settings of the host."""
 
 import json
+from typing import ClassVar
 
 from modules._standin import _world
 
@@ -10,6 +11,7 @@ class OptionInfo:
 
     def __init__(self, default=None, label="", component=None, component_args=None, onchange=None, section=None, refresh=None,
                  comment_before="", comment_after="", infotext=None, restrict_api=False, category_id=None):
+        """Keeps what it is given."""
         self.default = default
         self.label = label
         self.component = component
@@ -52,6 +54,7 @@ class OptionHTML(OptionInfo):
     """Text between the settings."""
 
     def __init__(self, text):
+        """Keeps what it is given."""
         super().__init__(str(text).strip(), label="")
         self.do_not_save = True
 
@@ -67,19 +70,22 @@ def options_section(section_identifier, options_dict):
 class Options:
     """The settings: attributes read and written as `opts.key`; an unknown key raises AttributeError."""
 
-    typemap = {int: float}  # noqa: RUF012  # the host's spelling
+    typemap: ClassVar[dict] = {int: float}
 
     def __init__(self, data_labels: dict, restricted_opts):
+        """Keeps what it is given."""
         vars(self).update(data_labels=data_labels, restricted_opts=restricted_opts,
                           data={key: info.default for key, info in data_labels.items() if not info.do_not_save})
 
     def __setattr__(self, key, value):
+        """Sets an option; what is none becomes a plain attribute."""
         if key in self.data or key in self.data_labels:
             self.data[key] = value
         else:
             super().__setattr__(key, value)
 
     def __getattr__(self, item):
+        """The value of an option; AttributeError if there is none."""
         if item in self.data:
             return self.data[item]
         if item in self.data_labels:

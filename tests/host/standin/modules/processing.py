@@ -7,10 +7,7 @@ import random
 
 import numpy as np
 import torch
-from PIL import Image
-
-from modules import devices, extra_networks, images, paths, rng, sd_models, sd_samplers, sd_vae, shared
-from modules import scripts as scripts_module
+from modules import devices, extra_networks, images, paths, rng, scripts, sd_models, sd_samplers, sd_samplers_common, sd_vae, shared
 from modules._processing_base import (
     DecodedSamples,
     StableDiffusionProcessing,
@@ -20,14 +17,21 @@ from modules._processing_base import (
     txt2img_image_conditioning,
 )
 from modules._processing_img2img import StableDiffusionProcessingImg2Img
-from modules._processing_overlay import apply_color_correction, apply_overlay, create_binary_mask, setup_color_correction, uncrop
+from modules._processing_overlay import _apply_color_correction, apply_overlay, create_binary_mask, setup_color_correction, uncrop
 from modules._processing_result import Processed, create_infotext, program_version
 from modules._processing_txt2img import StableDiffusionProcessingTxt2Img
 from modules._standin import _world
+from PIL import Image
 
 __all__ = ["DecodedSamples", "StableDiffusionProcessingImg2Img", "StableDiffusionProcessingTxt2Img", "create_binary_mask",
            "create_random_tensors", "program_version", "setup_color_correction", "txt2img_image_conditioning", "uncrop"]
 
+# Jobs look these up here, as on the hosts, so that an extension can replace them for a while.
+approximation_indexes = sd_samplers_common.approximation_indexes
+decode_first_stage = sd_samplers_common.decode_first_stage
+images_tensor_to_samples = sd_samplers_common.images_tensor_to_samples
+opts = shared.opts
+state = shared.state
 opt_C = 4
 opt_f = 8
 
@@ -191,7 +195,7 @@ def _sample(p):
         samples = p.sample(conditioning=p.c, unconditional_conditioning=p.uc, seeds=p.seeds, subseeds=p.subseeds,
                            subseed_strength=p.subseed_strength, prompts=p.prompts)
     if p.scripts is not None:
-        args = scripts_module.PostSampleArgs(samples)
+        args = scripts.PostSampleArgs(samples)
         p.scripts.post_sample(p, args)
         samples = args.samples
     return samples
@@ -210,7 +214,7 @@ def _postprocess_batch(p, pictures, number, batch):
         return pictures
     p.scripts.postprocess_batch(p, pictures, batch_number=number)
     p.prompts, p.negative_prompts = p.all_prompts[batch], p.all_negative_prompts[batch]
-    args = scripts_module.PostprocessBatchListArgs(list(pictures))
+    args = scripts.PostprocessBatchListArgs(list(pictures))
     p.scripts.postprocess_batch_list(p, args, batch_number=number)
     return args.images
 
@@ -222,7 +226,7 @@ def _infotext(p, index=0, use_main_prompt=False):
 
 def _image_args(p, image, index):
     more = [index + p.iteration * p.batch_size] if _world.host.new_backend else []
-    return scripts_module.PostprocessImageArgs(image, *more)
+    return scripts.PostprocessImageArgs(image, *more)
 
 
 def _finish_picture(p, index, picture, infotexts, output_images):
@@ -235,7 +239,7 @@ def _finish_picture(p, index, picture, infotexts, output_images):
         image = args.image
     mask_for_overlay, overlay = _overlay(p, index)
     if p.color_corrections is not None and index < len(p.color_corrections):
-        image = apply_color_correction(p.color_corrections[index], image)
+        image = _apply_color_correction(p.color_corrections[index], image)
     image, _before = apply_overlay(image, p.paste_to, overlay)
     if p.scripts is not None:
         args = _image_args(p, image, index)
@@ -259,7 +263,7 @@ def _overlay(p, index):
     mask = getattr(p, "mask_for_overlay", None)
     if p.scripts is None:
         return mask, overlay
-    args = scripts_module.PostProcessMaskOverlayArgs(index, mask, overlay)
+    args = scripts.PostProcessMaskOverlayArgs(index, mask, overlay)
     p.scripts.postprocess_maskoverlay(p, args)
     return args.mask_for_overlay, args.overlay_image
 

@@ -6,7 +6,6 @@ import re
 from collections import namedtuple
 
 import torch
-
 from modules._standin import _world
 
 re_AND = re.compile(r"\bAND\b")
@@ -24,6 +23,7 @@ if _world.host.new_backend:
         """Prompts with the size that they are for."""
 
         def __init__(self, prompts, is_negative_prompt=False, width=None, height=None, copy_from=None, distilled_cfg_scale=None):
+            """Keeps what it is given."""
             super().__init__(prompts)
             source = copy_from or prompts
             self.is_negative_prompt = is_negative_prompt or getattr(source, "is_negative_prompt", False)
@@ -35,6 +35,7 @@ else:
         """Prompts with the size that they are for."""
 
         def __init__(self, prompts, is_negative_prompt=False, width=None, height=None, copy_from=None):
+            """Keeps what it is given."""
             super().__init__(prompts)
             source = copy_from or prompts
             self.is_negative_prompt = is_negative_prompt or getattr(source, "is_negative_prompt", False)
@@ -46,6 +47,7 @@ class ComposableScheduledPromptConditioning:
     """One part of a prompt with AND, and its weight."""
 
     def __init__(self, schedules, weight=1.0):
+        """Keeps what it is given."""
         self.schedules = schedules
         self.weight = weight
 
@@ -54,6 +56,7 @@ class MulticondLearnedConditioning:
     """The conditionings of a batch of prompts with AND."""
 
     def __init__(self, shape, batch):
+        """Keeps what it is given."""
         self.shape = shape
         self.batch = batch
 
@@ -111,15 +114,15 @@ def _multicond(model, prompts, steps):
 
 
 if _world.host.neo:
-    def get_learned_conditioning_prompt_schedules(prompts: SdConditioning | list[str], base_steps: int, hires_steps: int = None):
+    def get_learned_conditioning_prompt_schedules(prompts: SdConditioning | list[str], base_steps: int, hires_steps=None):
         """Per prompt the entries `[last step, text]`."""
         return _schedules(prompts, base_steps)
 
-    def get_learned_conditioning(model, prompts: SdConditioning | list[str], steps: int, hires_steps: int = None):
+    def get_learned_conditioning(model, prompts: SdConditioning | list[str], steps: int, hires_steps=None):
         """Per prompt its conditionings by schedule."""
         return _encode(model, prompts, steps)
 
-    def get_multicond_learned_conditioning(model, prompts: SdConditioning | list[str], steps: int, hires_steps: int = None):
+    def get_multicond_learned_conditioning(model, prompts: SdConditioning | list[str], steps: int, hires_steps=None):
         """The conditionings of prompts with AND."""
         return _multicond(model, prompts, steps)
 else:

@@ -1,7 +1,6 @@
 """Plays `modules.rng`: noise per seed. Seed resize and the "NV" source are not played."""
 
 import torch
-
 from modules import devices
 from modules._standin import _world
 
@@ -40,7 +39,7 @@ def randn_without_seed(shape, generator=None):
     return torch.randn(shape, generator=generator)
 
 
-def slerp(val, low, high):
+def _slerp(val, low, high):
     """Between two noises `C,H,W`, along the arc; a straight line where they are nearly parallel."""
     cosine = (low / low.norm(dim=1, keepdim=True) * (high / high.norm(dim=1, keepdim=True))).sum(1)
     if cosine.mean() > 0.9995:
@@ -54,6 +53,7 @@ class ImageRNG:
     """The noise of a batch: one generator per picture, so that a batch draws what single pictures would."""
 
     def __init__(self, shape, seeds, subseeds=None, subseed_strength=0.0, seed_resize_from_h=0, seed_resize_from_w=0):
+        """Keeps what it is given."""
         self.shape = tuple(map(int, shape))
         self.seeds = seeds
         self.subseeds = subseeds
@@ -78,7 +78,7 @@ class ImageRNG:
         if self.subseeds is not None and self.subseed_strength != 0:
             variation = randn(self.subseeds[index] if index < len(self.subseeds) else 0, self.shape)
         noise = randn(self.seeds[index], self.shape, generator=self.generators[index])
-        return noise if variation is None else slerp(self.subseed_strength, noise, variation)
+        return noise if variation is None else _slerp(self.subseed_strength, noise, variation)
 
     def next(self):
         """The next noise `N,C,h,w`."""

@@ -19,6 +19,7 @@ class ImageSaveParams:
     """A picture that is about to be written, or was."""
 
     def __init__(self, image, p, filename, pnginfo):
+        """Keeps what it is given."""
         self.image = image
         self.p = p
         self.filename = filename
@@ -29,6 +30,7 @@ class ExtraNoiseParams:
     """The extra noise of img2img, before it is added."""
 
     def __init__(self, noise, x, xi):
+        """Keeps what it is given."""
         self.noise = noise
         self.x = x
         self.xi = xi
@@ -38,6 +40,7 @@ class CFGDenoiserParams:
     """What the model gets at one step; callbacks may change it."""
 
     def __init__(self, x, image_cond, sigma, sampling_step, total_sampling_steps, text_cond, text_uncond, denoiser=None):
+        """Keeps what it is given."""
         self.x = x
         self.image_cond = image_cond
         self.sigma = sigma
@@ -52,6 +55,7 @@ class CFGDenoisedParams:
     """What the model returned at one step."""
 
     def __init__(self, x, sampling_step, total_sampling_steps, inner_model):
+        """Keeps what it is given."""
         self.x = x
         self.sampling_step = sampling_step
         self.total_sampling_steps = total_sampling_steps
@@ -62,6 +66,7 @@ class AfterCFGCallbackParams:
     """The result of one step after guidance."""
 
     def __init__(self, x, sampling_step, total_sampling_steps):
+        """Keeps what it is given."""
         self.x = x
         self.sampling_step = sampling_step
         self.total_sampling_steps = total_sampling_steps
@@ -71,6 +76,7 @@ class ImageGridLoopParams:
     """A grid that is about to be made."""
 
     def __init__(self, imgs, cols, rows):
+        """Keeps what it is given."""
         self.imgs = imgs
         self.cols = cols
         self.rows = rows

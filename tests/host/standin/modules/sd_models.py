@@ -15,6 +15,7 @@ class CheckpointInfo:
     """A checkpoint's names."""
 
     def __init__(self, filename):
+        """Keeps what it is given."""
         self.filename = filename
         self.name = os.path.basename(filename)
         self.name_for_extra = self.model_name = os.path.splitext(self.name)[0]
@@ -71,6 +72,7 @@ if _world.host.new_backend:
 
         if not _world.host.neo:
             def __init__(self):
+                """Keeps what it is given."""
                 self.cond_stage_model = None
                 self.chunk_length = 75
 
@@ -87,6 +89,7 @@ class SdModelData:
     """Holds the loaded model."""
 
     def __init__(self):
+        """Keeps what it is given."""
         self.sd_model = FakeInitialModel() if _world.host.new_backend else None
 
     def get_sd_model(self):

@@ -4,10 +4,9 @@ from collections import namedtuple
 
 import numpy as np
 import torch
-from PIL import Image
-
 from modules import devices, shared
 from modules._standin import _world
+from PIL import Image
 
 approximation_indexes = {"Full": 0, "Approx NN": 1, "RGB" if _world.host.neo else "Approx cheap": 2, "TAESD": 3}
 if _world.host.reforge:
@@ -73,6 +72,7 @@ class Sampler:
     """What every sampler has; the stand-in's own is in `modules.sd_samplers`."""
 
     def __init__(self, funcname):
+        """Keeps what it is given."""
         self.funcname = funcname
         self.func = funcname
         self.extra_params = []

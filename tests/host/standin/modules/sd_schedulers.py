@@ -3,7 +3,6 @@
 import dataclasses
 
 import torch
-
 from modules._standin import _world
 
 

@@ -5,6 +5,7 @@ class TotalTQDM:
     """Keeps how many steps are expected and done in `_tqdm` (total, done); None before the first update."""
 
     def __init__(self):
+        """Keeps what it is given."""
         self._tqdm = None
 
     def reset(self):

@@ -3,7 +3,6 @@
 import inspect
 
 import gradio as gr
-
 from modules._standin import _world
 
 _FORM = getattr(gr.components, "Form", None) or gr.layouts.Form
@@ -23,6 +22,7 @@ if _world.host.new_backend:
         """A small button."""
 
         def __init__(self, value="", *args, elem_classes=None, **kwargs):
+            """Keeps what it is given."""
             super().__init__(value, *args, elem_classes=["tool", *(elem_classes or [])], **kwargs)
 
         def get_block_name(self):
@@ -33,6 +33,7 @@ else:
         """A small button."""
 
         def __init__(self, *args, **kwargs):
+            """Keeps what it is given."""
             super().__init__(*args, elem_classes=["tool", *kwargs.pop("elem_classes", [])], **kwargs)
 
         def get_block_name(self):
@@ -76,6 +77,7 @@ class DropdownMulti(gr.Dropdown, FormComponent):
     """A list of which several may be chosen."""
 
     def __init__(self, **kwargs):
+        """Keeps what it is given."""
         super().__init__(multiselect=True, **kwargs)
 
     def get_block_name(self):
@@ -87,6 +89,7 @@ class DropdownEditable(gr.Dropdown, FormComponent):
     """A list to which values may be added."""
 
     def __init__(self, **kwargs):
+        """Keeps what it is given."""
         super().__init__(allow_custom_value=True, **kwargs)
 
     def get_block_name(self):
@@ -119,6 +122,7 @@ if _world.host.new_backend:
         global_index = 0
 
         def __init__(self, value=None, setup=False, **kwargs):
+            """Keeps what it is given."""
             if setup:
                 _set_up(self, value, kwargs)
             else:
@@ -129,10 +133,12 @@ if _world.host.new_backend:
             return _extra(self)
 
         def __enter__(self):
+            """Opens the accordion for components."""
             self.accordion.__enter__()
             return self
 
         def __exit__(self, exc_type, exc_val, exc_tb):
+            """Closes the accordion for components."""
             self.accordion.__exit__(exc_type, exc_val, exc_tb)
 
         def get_block_name(self):
@@ -149,6 +155,7 @@ else:
         global_index = 0
 
         def __init__(self, value, **kwargs):
+            """Keeps what it is given."""
             _set_up(self, value, kwargs)
 
         def extra(self):
@@ -156,10 +163,12 @@ else:
             return _extra(self)
 
         def __enter__(self):
+            """Opens the accordion for components."""
             self.accordion.__enter__()
             return self
 
         def __exit__(self, exc_type, exc_val, exc_tb):
+            """Closes the accordion for components."""
             self.accordion.__exit__(exc_type, exc_val, exc_tb)
 
         def get_block_name(self):

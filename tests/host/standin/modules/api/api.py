@@ -3,9 +3,8 @@
 import base64
 import io
 
-from PIL import Image
-
 from modules import sd_samplers
+from PIL import Image
 
 
 def script_name_to_index(name, scripts):

@@ -1,0 +1,117 @@
+"""The host's own model as an engine: one nested img2img job a wave."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable
+from contextlib import closing
+from typing import Any
+
+import torch
+from modules import devices, extra_networks, processing, prompt_parser, shared
+
+from detailer_core.engines.base import Capabilities, Control, Redrawn, WaveRequest
+from detailer_core.errors import DetailerError, EngineError, EngineMemoryError
+from detailer_core.plan import SegmentPlan
+from detailer_core.sampling import Sampling
+
+from . import host
+from .cond_cache import CondCache
+from .nested import WaveJob, placeholder_pictures
+
+logger = logging.getLogger(__name__)
+
+_ALONE = ("DPM adaptive",)
+"""Samplers whose step size depends on the whole batch: their segments are sampled one by one."""
+
+
+class WebuiEngine:
+    """Redraws with the model that the host has loaded. Made for one main job `p`; `conds` outlives it."""
+
+    name = "webui"
+
+    def __init__(self, p: Any, conds: CondCache) -> None:
+        self.p = p
+        self.conds = conds
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All of diffusion; samplers and schedulers as the host has them."""
+        schedulers = host.scheduler_names()
+        return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, samplers=host.sampler_names(),
+                            schedulers=("Automatic", *schedulers) if schedulers else ())
+
+    @property
+    def memory_key(self) -> str:
+        """The loaded checkpoint."""
+        return host.model_key()
+
+    @property
+    def size_multiple(self) -> int:
+        """8 pixels; 16 for the newer families, which look at latents in blocks of 2."""
+        return 16 if host.latent_channels() > 4 else 8
+
+    def wave_limit(self, sampling: Sampling) -> int:
+        """1 where the sampler looks at the whole batch."""
+        return 1 if sampling.sampler in _ALONE else 64
+
+    def wave_key(self, item: SegmentPlan) -> Hashable:
+        """Prompts of unequal length and other sets of LoRAs must not meet: the host would mix them up."""
+        text, tags = extra_networks.parse_prompt(item.prompt)
+        networks = frozenset((kind, tuple(map(repr, (p.items for p in params)))) for kind, params in tags.items())
+        steps = item.sampling.steps
+        return networks, self._lengths(text, steps), self._lengths(item.negative_prompt, steps)
+
+    def _lengths(self, prompt: str, steps: int) -> Hashable:
+        schedule = prompt_parser.get_learned_conditioning_prompt_schedules([prompt], steps)[0]
+        chunks = tuple((end, host.token_chunks(text)) for end, text in schedule)
+        return prompt if any(count is None for _, count in chunks) else chunks
+
+    def redraw(self, request: WaveRequest, control: Control) -> Redrawn:
+        """The wave through the host's img2img."""
+        job = self._job(request)
+        try:
+            with closing(job):
+                job.prepare(request, control, self.conds)
+                processing.process_images(job)
+        except DetailerError:
+            raise
+        except Exception as error:
+            if _is_out_of_memory(error):
+                devices.torch_gc()
+                raise EngineMemoryError(f"the device ran out of memory with {len(request.seeds)} segments of "
+                                        f"{request.images_bchw.shape[-1]}x{request.images_bchw.shape[-2]}; lower max_size") from error
+            logger.exception("the detail pass failed")
+            raise EngineError(f"the detail pass failed: {type(error).__name__}: {error}") from error
+        if job.redrawn is None:
+            return Redrawn(images_bchw=request.images_bchw, finished=False)
+        return Redrawn(images_bchw=job.redrawn)
+
+    def _job(self, request: WaveRequest) -> WaveJob:
+        p, sampling = self.p, request.sampling
+        height, width = request.images_bchw.shape[-2:]
+        fields: dict[str, Any] = {
+            "sd_model": shared.sd_model, "outpath_samples": p.outpath_samples, "outpath_grids": p.outpath_grids,
+            "prompt": list(request.prompts), "negative_prompt": list(request.negative_prompts), "styles": [],
+            "seed": list(request.seeds), "subseed": list(request.subseeds), "subseed_strength": sampling.subseed_strength,
+            "sampler_name": sampling.sampler, "steps": sampling.steps, "cfg_scale": sampling.cfg,
+            "denoising_strength": sampling.denoise, "batch_size": len(request.seeds), "n_iter": 1, "width": width, "height": height,
+            "init_images": placeholder_pictures(request), "resize_mode": 0, "mask": None, "inpainting_fill": 1, "restore_faces": False,
+            "tiling": False, "do_not_save_samples": True, "do_not_save_grid": True, "do_not_reload_embeddings": True,
+            "override_settings": {"save_init_img": False}, "eta": p.eta, "s_churn": p.s_churn, "s_tmin": p.s_tmin, "s_tmax": p.s_tmax,
+            "s_noise": p.s_noise,
+        }
+        if hasattr(p, "scheduler"):
+            fields["scheduler"] = sampling.scheduler
+        if hasattr(p, "distilled_cfg_scale"):
+            fields["distilled_cfg_scale"] = p.distilled_cfg_scale
+        if sampling.checkpoint:
+            fields["override_settings"]["sd_model_checkpoint"] = sampling.checkpoint
+        if sampling.refiner is not None:
+            fields |= {"refiner_checkpoint": sampling.refiner.checkpoint, "refiner_switch_at": 1 - sampling.refiner.ratio}
+        return WaveJob(**fields)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    kinds = tuple(k for k in (getattr(torch.cuda, "OutOfMemoryError", None), getattr(torch, "OutOfMemoryError", None), MemoryError) if k)
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error)))

@@ -1,0 +1,98 @@
+"""What is read from the host: its names, folders, devices. One place for what differs between hosts."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from modules import devices, paths, sd_models, sd_samplers, shared
+
+logger = logging.getLogger(__name__)
+
+SPARE_BYTES = 512 * 2**20
+"""Device memory that pictures leave free for the model."""
+
+
+def sampler_names() -> tuple[str, ...]:
+    """All samplers that the host has, also those hidden from its page."""
+    return tuple(s.name for s in sd_samplers.all_samplers)
+
+
+def visible_sampler_names() -> tuple[str, ...]:
+    """The samplers that the host's page offers."""
+    return tuple(s.name for s in sd_samplers.visible_samplers())
+
+
+def scheduler_names() -> tuple[str, ...]:
+    """Labels of the host's schedulers; empty on a host without a choice of them."""
+    try:
+        from modules import sd_schedulers
+    except ImportError:  # Forge Classic has no separate schedulers
+        return ()
+    return tuple(s.label for s in sd_schedulers.schedulers)
+
+
+def checkpoint_names() -> tuple[str, ...]:
+    """Titles of the checkpoints that the host has found."""
+    return tuple(sd_models.checkpoint_tiles())
+
+
+def models_root() -> Path:
+    """The host's folder of models."""
+    return Path(paths.models_path)
+
+
+def unit_count() -> int:
+    """How many units the page shows."""
+    return int(getattr(shared.opts, "detailer_unit_count", 4))
+
+
+def model_key() -> str:
+    """A name of the loaded model that changes when another is loaded."""
+    info = getattr(shared.sd_model, "sd_checkpoint_info", None)
+    return str(getattr(info, "title", info))
+
+
+def working_device(pixels: int) -> torch.device:
+    """Where pictures of so many pixels in all are worked on: the host's device, or the CPU if memory is short there."""
+    device = torch.device(devices.device) if devices.device is not None else torch.device("cpu")
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        # float32, three channels, and as much again for crops and masks
+        if free < pixels * 24 + SPARE_BYTES:
+            logger.info("Detailer works on the CPU: the device has %d MiB left", free // 2**20)
+            return torch.device("cpu")
+    return device
+
+
+def stopped() -> bool:
+    """Whether the user has interrupted the job, or asked to stop after this picture."""
+    state = shared.state
+    return bool(state.interrupted or state.stopping_generation)
+
+
+def token_chunks(prompt: str) -> int | None:
+    """How many blocks of 75 tokens a prompt takes; None if this host does not tell."""
+    try:
+        model = shared.sd_model
+        if hasattr(model, "get_prompt_lengths_on_ui"):  # Forge and its kin
+            _, length = model.get_prompt_lengths_on_ui(prompt)
+        else:
+            from modules.sd_hijack import model_hijack
+
+            _, length = model_hijack.get_prompt_lengths(prompt)
+        return max(1, -(-int(length) // 75))
+    except Exception:  # the host's tokenizer differs by model; without it, only equal prompts are sampled together
+        logger.debug("the host does not tell how long a prompt is", exc_info=True)
+        return None
+
+
+def latent_channels() -> int:
+    """Channels of the loaded model's latents: 4, or 16 for newer families."""
+    model: Any = shared.sd_model
+    forge = getattr(model, "forge_objects", None)
+    if forge is not None:
+        return int(getattr(forge.vae, "latent_channels", 4))
+    return int(getattr(model, "latent_channels", 4) or 4)

@@ -1,0 +1,13 @@
+"""Detailer's page in the host's settings."""
+
+from __future__ import annotations
+
+import gradio as gr
+from modules import shared
+
+
+def add_options() -> None:
+    """Add the options; called by the host when it builds its settings page."""
+    section = ("detailer", "Detailer")
+    shared.opts.add_option("detailer_unit_count", shared.OptionInfo(
+        4, "Number of units on the page", gr.Slider, {"minimum": 1, "maximum": 10, "step": 1}, section=section).needs_reload_ui())

@@ -1,0 +1,76 @@
+"""The script object that the host registers: shows the panel, reads its values, hands pictures to `job`."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from modules import scripts
+
+from detailer_core.detectors.registry import list_detectors
+from detailer_core.errors import SettingsError
+
+from . import host, infotext, page
+from .fields import units_from_args
+from .job import Job, Workshop, detail_image, tell
+from .page_choices import Choices
+
+logger = logging.getLogger(__name__)
+
+_ATTRIBUTE = "detailer_job"
+
+
+class DetailerScript(scripts.Script):
+    """Detailer in txt2img and img2img."""
+
+    def __init__(self) -> None:
+        self.workshop = Workshop()
+
+    def title(self) -> str:
+        """The name by which clients of the API send arguments."""
+        return "Detailer"
+
+    def show(self, is_img2img: bool) -> Any:
+        """On both pages, always."""
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img: bool) -> list[Any]:
+        """The panel's components, in order; called several times by the host, and the same each time."""
+        detectors = [info.name for info in list_detectors(self.workshop.detectors().folders)]
+        choices = Choices(names={"detectors": detectors, "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
+                                 "checkpoints": host.checkpoint_names()})
+        panel = page.build(units=host.unit_count(), choices=choices, elem_id=self.elem_id)
+        self.infotext_fields = list(panel.paste)
+        return list(panel.components)
+
+    def process(self, p: Any, *args: Any) -> None:
+        """Read the settings once per job and write them into the generation parameters."""
+        setattr(p, _ATTRIBUTE, None)
+        if getattr(p, "_ad_inner", False):  # a pass inside another detailer, not a picture of the user's
+            return
+        try:
+            units = units_from_args(args)
+        except SettingsError as error:
+            tell(p, f"switched off, because a setting is wrong: {error}")
+            return
+        if units:
+            p.extra_generation_params.update(infotext.write(units))
+            setattr(p, _ATTRIBUTE, Job(units=units, composed=getattr(p, "image_mask", None) is not None))
+
+    def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
+        """A finished picture that is not put together with an original."""
+        job = getattr(p, _ATTRIBUTE, None)
+        if job is not None and not job.composed:
+            pp.image = self._detail(p, pp, job)
+
+    def postprocess_image_after_composite(self, p: Any, pp: Any, *args: Any) -> None:
+        """A finished picture of an inpainting job, with its surroundings."""
+        job = getattr(p, _ATTRIBUTE, None)
+        if job is not None and job.composed:
+            pp.image = self._detail(p, pp, job)
+
+    def _detail(self, p: Any, pp: Any, job: Job) -> Any:
+        index = getattr(pp, "index", None)
+        if index is None:
+            index = p.iteration * p.batch_size + getattr(p, "batch_index", 0)
+        return detail_image(p, pp.image, job, self.workshop, index)
