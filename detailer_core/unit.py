@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .detectors.base import Detector, DetectOptions
+from .detectors.base import DetectOptions, Detector
 from .detectors.selection import SelectionOptions, select
 from .engines.base import Engine
 from .pictures import to_uint8_rgb
-from .plan import Plan, PictureJob, PromptRules, make_plan
+from .plan import PictureJob, Plan, PromptRules, make_plan
 from .run import RunOptions, RunResult, run_plan
 from .sampling import MainGeneration
 from .segments import Segments

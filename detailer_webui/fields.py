@@ -63,9 +63,7 @@ def settings_from_fields(values: Mapping[str, Any]) -> UnitSettings:
     given: dict[str, Any] = {}
     for name, option in options().items():
         value = values[name]
-        if has_own_box(option) and not values[f"own_{name}"]:
-            value = None
-        elif option.optional and value in (SAME_AS_MAIN, "", None):
+        if (has_own_box(option) and not values[f"own_{name}"]) or (option.optional and value in (SAME_AS_MAIN, "", None)):
             value = None
         given[name] = value
     return make_settings(given)

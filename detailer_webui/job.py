@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from detailer_core.detectors.registry import DetectorFolders, DetectorShelf
 from modules import shared
 from PIL import Image
 
-from detailer_core.detectors.registry import DetectorFolders, DetectorShelf
 from detailer_core.engines.base import Control
 from detailer_core.errors import DetailerError
 from detailer_core.masks import as_mask, intersect_mask

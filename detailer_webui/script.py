@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from detailer_core.detectors.registry import list_detectors
 from modules import scripts
 
-from detailer_core.detectors.registry import list_detectors
 from detailer_core.errors import SettingsError
 
 from . import host, infotext, page

@@ -1,8 +1,9 @@
 """What the host loads: it registers every script class that it finds in this file's namespace."""
 
+from modules import script_callbacks
+
 from detailer_webui.options import add_options
 from detailer_webui.script import DetailerScript
-from modules import script_callbacks
 
 __all__ = ["DetailerScript"]
 

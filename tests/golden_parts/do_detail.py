@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from stub_engine import StubEngine
 
 from detailer_core.geometry import SizeRule, box_size_wh, decide_size
-from detailer_core.plan import Plan, PictureJob, PromptRules, make_plan
+from detailer_core.plan import PictureJob, Plan, PromptRules, make_plan
 from detailer_core.run import Keep, RunOptions, RunResult, run_plan
 from detailer_core.sampling import SEED_LIMIT, MainGeneration
 from detailer_core.segments import Segment, Segments, scale_to
 from detailer_core.settings import UnitSettings
-from stub_engine import StubEngine
 
 MASK_TOLERANCE = 2.5e-6
 """The data's own float32 sums of 1681 weights are up to 2.3e-6 from the exact value; `primitives.gaussian_blur` shows that ours are within 2e-6."""

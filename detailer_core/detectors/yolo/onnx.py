@@ -9,6 +9,7 @@ import ast
 import importlib
 import importlib.util
 import mmap
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,8 @@ def read_onnx(path: Path, root: Path | None = None) -> OnnxNetwork:
     except DetectorError:
         raise
     except Exception as error:  # neither library has a common base class for its errors
-        raise ModelFileError(f"model file '{path.name}' is damaged or not known to the library that reads ONNX: {error}") from error
+        hint = "" if description.input_wh else " (export it for one size, or install onnxruntime)"
+        raise ModelFileError(f"model file '{path.name}' is damaged or beyond the library that reads ONNX{hint}: {str(error)[:300]}") from error
     return OnnxNetwork(class_names=names, description=description, run=run, any_size=any_size)
 
 
@@ -156,10 +158,12 @@ def _opencv(data: bytes) -> Callable[[Floats], Sequence[Floats]]:
     """OpenCV's network; it takes one input size at a time."""
     network: Any = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
     names = network.getUnconnectedOutLayersNames()
+    lock = threading.Lock()
 
     def run(pictures: Floats) -> Sequence[Floats]:
-        network.setInput(pictures)
-        return network.forward(names)
+        with lock:
+            network.setInput(pictures)
+            return network.forward(names)
 
     return run
 
