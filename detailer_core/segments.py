@@ -115,7 +115,10 @@ def split_range(segments: Segments, what: Measure, *, low: float, high: float, i
 
 
 def split_labels(segments: Segments, labels: str) -> tuple[Segments, Segments]:
-    """The segments with one of the comma-separated labels, and the rest; "all" takes every segment, an empty label those without one (REFERENCE item 47)."""
+    """The segments with one of the comma-separated labels, and the rest (REFERENCE item 47).
+
+    "all" takes every segment, an empty label those without one.
+    """
     names = {name.strip() for name in labels.split(",")}
     if "all" in names:
         return segments, segments.with_items(())

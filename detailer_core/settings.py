@@ -107,7 +107,8 @@ class UnitSettings:
     scheduler: str | None = _option(None, "Scheduler", "How noise levels are spaced.", "Sampling", source="schedulers")
     seed: int | None = _option(None, "Seed", "First seed; each further segment takes the next one.", "Sampling",
                                minimum=0, maximum=2**32 - 1, step=1, shown=0)
-    cycle: int = _option(1, "Cycles", "How often each part is redrawn, in latent space, before it is pasted.", "Sampling", minimum=1, maximum=10, step=1)
+    cycle: int = _option(1, "Cycles", "How often each part is redrawn, in latent space, before it is pasted.", "Sampling",
+                         minimum=1, maximum=10, step=1)
     inpaint_model: bool = _option(False, "Inpaint model", "The loaded checkpoint is an inpainting model: show it the masked picture.", "Sampling")
     checkpoint: str | None = _option(None, "Checkpoint", "Model for the redrawn parts.", "Sampling", source="checkpoints")
     refiner: str | None = _option(None, "Refiner", "Second model, for the last part of the sampling.", "Sampling", source="checkpoints")

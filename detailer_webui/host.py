@@ -22,7 +22,7 @@ def sampler_names() -> tuple[str, ...]:
 
 def visible_sampler_names() -> tuple[str, ...]:
     """The samplers that the host's page offers."""
-    return tuple(s.name for s in sd_samplers.visible_samplers())
+    return tuple(sd_samplers.visible_sampler_names())
 
 
 def scheduler_names() -> tuple[str, ...]:

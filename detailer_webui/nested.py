@@ -93,7 +93,7 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
 
         def key(prompt: str) -> Any:
             one = prompt_parser.SdConditioning([prompt], copy_from=required_prompts)
-            return function.__name__, one.is_negative_prompt, repr(self._cond_key(one, steps, extra_network_data, hires_steps))
+            return function.__name__, one.is_negative_prompt, repr(self._cond_key(one, steps, _plain(extra_network_data), hires_steps))
 
         return self.conds.join([self.conds.get(key(prompt), lambda prompt=prompt: encode(prompt)) for prompt in required_prompts])
 
@@ -117,6 +117,11 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
         decoded = processing.decode_latent_batch(self.sd_model, latents_bchw, target_device=None, check_for_nans=True)
         images = torch.stack(list(decoded)).float()
         return self.request.hook.after_decode(((images + 1) / 2).clamp(0, 1))
+
+
+def _plain(networks: Any) -> Any:
+    """The active extra networks as plain values: the host's own objects differ each time."""
+    return {kind: [list(p.items) for p in params] for kind, params in (networks or {}).items()}
 
 
 class _Backend:

@@ -171,7 +171,8 @@ def _calls(case: Case, run: Run) -> list[str]:
     mine = [_call(given, request, row, run) for given, request, row in _ordered_calls(run)]
     if len(mine) != len(wanted):
         return [f"{len(mine)} sampler calls, expected {len(wanted)}"]
-    return [f"call {i}: {k} is {a[k]}, expected {b[k]}" for i, (a, b) in enumerate(zip(mine, wanted, strict=True)) for k in b if not _same(a[k], b[k])]
+    pairs = enumerate(zip(mine, wanted, strict=True))
+    return [f"call {i}: {k} is {a[k]}, expected {b[k]}" for i, (a, b) in pairs for k in b if not _same(a[k], b[k])]
 
 
 _KEYS = ("steps", "cfg", "sampler", "scheduler", "denoise", "latent_shape", "has_noise_mask", "noise_mask_shape", "noise_mask_sum",

@@ -113,7 +113,8 @@ def read_onnx(path: Path, root: Path | None = None) -> OnnxNetwork:
         raise
     except Exception as error:  # neither library has a common base class for its errors
         hint = "" if description.input_wh else " (export it for one size, or install onnxruntime)"
-        raise ModelFileError(f"model file '{path.name}' is damaged or beyond the library that reads ONNX{hint}: {str(error)[:300]}") from error
+        raise ModelFileError(f"model file '{path.name}' is damaged or beyond the library that reads ONNX{hint}: "
+                             f"{str(error)[:300]}") from error
     return OnnxNetwork(class_names=names, description=description, run=run, any_size=any_size)
 
 
