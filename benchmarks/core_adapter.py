@@ -38,7 +38,7 @@ class Model(Protocol):
 
 
 class WrappedModel:
-    """A model of single pictures as an engine; it is asked for the pictures of a wave one after the other."""
+    """A model of single pictures as an engine, for waves of one."""
 
     name = "wrapped"
     memory_key = "wrapped"
@@ -61,21 +61,21 @@ class WrappedModel:
         return redraw_latent(self, request, control)
 
     def encode(self, request: WaveRequest) -> Tensor:
-        """Picture by picture."""
-        return torch.stack([torch.from_numpy(self.model.encode(i.permute(1, 2, 0).numpy())) for i in request.images_bchw])
+        """The wave's one picture."""
+        return torch.from_numpy(self.model.encode(request.images_bchw[0].permute(1, 2, 0).numpy()))[None]
 
     def noise(self, request: WaveRequest, latents_bchw: Tensor, seeds: tuple[int, ...], cycle: int) -> Tensor:
         """The model makes its own."""
         return latents_bchw
 
     def sample(self, request: WaveRequest, given: CycleInput) -> Tensor | None:
-        """Latent by latent."""
-        pairs = zip(given.latents_bchw, request.noise_masks, strict=True)
-        return torch.stack([torch.from_numpy(self.model.sample(z.numpy(), None if m is None else m[0, 0].numpy())) for z, m in pairs])
+        """The wave's one latent."""
+        mask = request.noise_masks[0]
+        return torch.from_numpy(self.model.sample(given.latents_bchw[0].numpy(), None if mask is None else mask[0, 0].numpy()))[None]
 
     def decode(self, request: WaveRequest, latents_bchw: Tensor) -> Tensor:
-        """Latent by latent."""
-        return torch.stack([torch.from_numpy(self.model.decode(z.numpy())) for z in latents_bchw]).permute(0, 3, 1, 2)
+        """The wave's one latent."""
+        return torch.from_numpy(self.model.decode(latents_bchw[0].numpy()))[None].permute(0, 3, 1, 2)
 
 
 def detail(image: NDArray[np.float32], segments: Sequence[dict[str, Any]], params: dict[str, Any], model: Model) -> NDArray[np.float32]:

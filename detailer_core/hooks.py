@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .errors import DetailerError, HookError
+from .errors import HookError
 from .geometry import Box, SizeWH
 from .sampling import Sampling
 from .segments import Segments
@@ -178,8 +178,8 @@ class GuardedHook(DetailerHook):
     def _call(self, point: str, call: Callable[[], T], check: Callable[[T], str]) -> T:
         try:
             value = call()
-        except DetailerError:
-            raise
+        except HookError:
+            raise  # from a watched hook inside: it says already which one and where
         except Exception as error:  # a hook is a user's own code: whatever it raises has to reach the user as one clear message
             raise HookError(f"hook '{self.name}' failed at {point}: {type(error).__name__}: {error}") from error
         wrong = check(value)
@@ -220,6 +220,8 @@ class GuardedHook(DetailerHook):
         def check(value: CycleInput) -> str:
             if not isinstance(value, CycleInput):
                 return f"expected a CycleInput, got {type(value).__name__}"
+            if not isinstance(value.sampling, Sampling):
+                return f"expected its sampling to be a Sampling, got {type(value.sampling).__name__}"
             return _unlike(value.latents_bchw, given.latents_bchw) or _unlike(value.noise_bchw, given.noise_bchw)
 
         return self._call("before_sampling", lambda: self.hook.before_sampling(given), check)

@@ -46,7 +46,7 @@ def blur_mask(mask_b1hw: Tensor, feather: int, sigma: float = BLUR_SIGMA) -> Ten
     """
     check_mask(mask_b1hw)
     size = blur_kernel_size((mask_b1hw.shape[-2], mask_b1hw.shape[-1]), feather)
-    inner = nonzero_box(mask_b1hw.amax(dim=(0, 1))) if size else None
+    inner = nonzero_box(mask_b1hw[0, 0] if len(mask_b1hw) == 1 else mask_b1hw.amax(dim=(0, 1))) if size else None
     if inner is None:
         return mask_b1hw
     # One pixel more than the radius, so that what is reflected at a cut edge is 0, as what lies beyond it.
@@ -81,11 +81,15 @@ def paste_(picture_bchw: Tensor, patch_bchw: Tensor, box_xyxy: Box, mask_b1hw: T
     Patch and mask have the box's height and width; the patch may have fewer channels than the picture, the rest (alpha) stays.
     Raises: PictureError, MaskError if the shapes do not fit, or the patch holds values that are not finite.
     """
+    if picture_bchw.ndim != 4 or not picture_bchw.is_floating_point():
+        raise PictureError(f"expected a float picture [B, C, H, W], got {picture_bchw.dtype} with shape {tuple(picture_bchw.shape)}")
+    if patch_bchw.ndim != 4:
+        raise PictureError(f"expected a patch [B, C, h, w], got shape {tuple(patch_bchw.shape)}")
     target = crop(picture_bchw, box_xyxy)[:, : patch_bchw.shape[1]]
     check_mask(mask_b1hw)
     if target.shape != patch_bchw.shape:
         raise PictureError(f"patch {tuple(patch_bchw.shape)} does not fit the box {box_xyxy} of the picture {tuple(picture_bchw.shape)}")
-    if mask_b1hw.shape[-2:] != target.shape[-2:]:
+    if mask_b1hw.shape[-2:] != target.shape[-2:] or mask_b1hw.shape[0] not in (1, target.shape[0]):
         raise MaskError(f"mask {tuple(mask_b1hw.shape)} does not fit the box {box_xyxy}")
     if not bool(torch.isfinite(patch_bchw).all()):
         raise PictureError("the redrawn picture holds values that are not numbers (the model overflowed); nothing was pasted")
@@ -96,8 +100,10 @@ def paste_(picture_bchw: Tensor, patch_bchw: Tensor, box_xyxy: Box, mask_b1hw: T
 
 
 def resample_mask(mask_b1hw: Tensor, size_wh: tuple[int, int]) -> Tensor:
-    """The mask at another size, bilinear without antialiasing (REFERENCE item 31). Raises: MaskError for a wrong shape or type."""
+    """The mask at another size, bilinear without antialiasing (REFERENCE item 31). Raises: MaskError for a wrong shape or type, or an empty side."""
     check_mask(mask_b1hw)
+    if min(*mask_b1hw.shape, *size_wh) < 1:
+        raise MaskError(f"cannot resample a mask {tuple(mask_b1hw.shape)} to {size_wh[0]}x{size_wh[1]} pixels: a side is empty")
     if (mask_b1hw.shape[-1], mask_b1hw.shape[-2]) == tuple(size_wh):
         return mask_b1hw
     return torch.nn.functional.interpolate(mask_b1hw, size=(size_wh[1], size_wh[0]), mode="bilinear", align_corners=False)

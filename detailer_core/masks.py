@@ -28,10 +28,14 @@ def as_mask(values: object, *, where: str = "mask") -> Tensor:
     values: `[h, w]`, or with leading axes of length 1. Comes back as float32 `[h, w]` on the CPU. Source: REFERENCE item 33.
     Raises: MaskError for other types, shapes or ranges.
     """
-    tensor = torch.as_tensor(values) if isinstance(values, (np.ndarray, Tensor)) else None
-    if tensor is None:
+    if isinstance(values, np.ndarray):
+        if values.dtype != np.bool_ and values.dtype != np.uint8 and not np.issubdtype(values.dtype, np.floating):
+            raise MaskError(f"{where}: expected bool, uint8 0..255 or float 0..1, got {values.dtype}")
+        # A copy: torch cannot read flipped arrays, and warns of those that are read-only.
+        values = torch.from_numpy(np.array(values, dtype=np.float32 if np.issubdtype(values.dtype, np.floating) else values.dtype, order="C"))
+    if not isinstance(values, Tensor):
         raise MaskError(f"{where}: expected a numpy array or a torch tensor, got {type(values).__name__}")
-    tensor = tensor.detach().cpu()
+    tensor = values.detach().cpu()
     while tensor.ndim > 2 and tensor.shape[0] == 1:
         tensor = tensor[0]
     if tensor.ndim != 2:
@@ -167,7 +171,8 @@ def components(mask_hw: Tensor) -> list[tuple[Box, NDArray[np.bool_]]]:
     for index in range(1, count):
         x, y, w, h = (int(v) for v in stats[index, :4])
         found.append(((x, y, x + w, y + h), np.asarray(labels[y : y + h, x : x + w] == index)))
-    return found
+    # OpenCV numbers areas in blocks of rows, and differently from version to version.
+    return sorted(found, key=lambda one: (one[0][1], one[0][0]))
 
 
 def cut_to(segment: Segment, box_xyxy: Box) -> Segment:

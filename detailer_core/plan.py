@@ -260,6 +260,8 @@ class _Picture:
         settings, main = self.settings, self.job.main
         if self.hook is not None:
             segment = with_crop(segment, self.hook.crop_region(segment.crop_xyxy, segment.bbox_xyxy, self.job.segments.size_wh))
+            if not bool(segment.mask_hw.any()):
+                return self._skip(index, segment, "empty-mask")  # the hook's region leaves nothing of it
         rule = SizeRule(guide_size=settings.guide_size, guide_for=settings.guide_size_for, max_size=settings.max_size,
                         force_inpaint=settings.force_inpaint)
         decision = decide_size(box_size_wh(segment.crop_xyxy), box_size_wh(segment.bbox_xyxy), rule)

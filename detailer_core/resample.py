@@ -54,28 +54,61 @@ def lanczos_bands(old: int, new: int, start: int, end: int, block: int) -> tuple
     return tuple(bands)
 
 
-def _bands_for(picture: Tensor, old: int, new: int, start: int, end: int) -> tuple[tuple[int, int, Tensor], ...]:
+Bands: TypeAlias = tuple[tuple[int, int, Tensor], ...]
+
+
+def _bands_for(picture: Tensor, old: int, new: int, start: int, end: int) -> Bands:
     # An accelerator multiplies one large matrix faster than it starts many small products.
     block = _BLOCK if picture.device.type == "cpu" else max(end - start, 1)
     return lanczos_bands(old, new, start, end, block)
 
 
-def _rows(picture_bchw: Tensor, new_height: int, start: int, end: int) -> Tensor:
-    old = picture_bchw.shape[-2]
+def _rows(matrix: Tensor, bands: Bands, out: Tensor) -> Tensor:
+    """Resample the rows of a matrix `[h, n]` into `out` `[h', n]`; both may be windows of larger ones."""
+    first = 0
+    for low, high, weights in bands:
+        last = first + weights.shape[0]
+        torch.mm(weights.to(matrix), matrix[low:high], out=out[first:last])
+        first = last
+    return out
+
+
+def _columns(matrix: Tensor, bands: Bands, out: Tensor) -> Tensor:
+    """Resample the columns of a matrix `[n, w]` into `out` `[n, w']`; both may be windows of larger ones."""
+    first = 0
+    for low, high, weights in bands:
+        last = first + weights.shape[0]
+        torch.mm(matrix[:, low:high], weights.to(matrix).T, out=out[:, first:last])
+        first = last
+    return out
+
+
+def _resample_rows(picture_chw: Tensor, new_height: int, start: int, end: int) -> Tensor:
+    """Rows `start..end` of the picture at another height, `[C, end - start, W]`."""
+    channels, old, width = picture_chw.shape
     if old == new_height:
-        return picture_bchw[..., start:end, :]
-    parts = [torch.matmul(weights.to(picture_bchw), picture_bchw[..., low:high, :])
-             for low, high, weights in _bands_for(picture_bchw, old, new_height, start, end)]
-    return torch.cat(parts, dim=-2) if len(parts) > 1 else parts[0]
+        return picture_chw[:, start:end]
+    bands = _bands_for(picture_chw, old, new_height, start, end)
+    if channels > 1 and picture_chw.stride(0) == 1 and picture_chw.stride(2) == channels:
+        # Channels last: pixels of a row lie side by side, so all channels are one matrix and nothing has to be copied.
+        matrix = picture_chw.permute(1, 2, 0).as_strided((old, width * channels), (picture_chw.stride(1), 1), picture_chw.storage_offset())
+        rows = _rows(matrix, bands, picture_chw.new_empty(end - start, width * channels))
+        return rows.view(end - start, width, channels).permute(2, 0, 1)
+    out = picture_chw.new_empty(channels, end - start, width)
+    for plane, target in zip(picture_chw, out, strict=True):
+        _rows(plane, bands, target)
+    return out
 
 
-def _columns(picture_bchw: Tensor, new_width: int, start: int, end: int) -> Tensor:
-    old = picture_bchw.shape[-1]
+def _resample_columns(picture_chw: Tensor, new_width: int, start: int, end: int) -> Tensor:
+    """Columns `start..end` of the picture at another width, `[C, H, end - start]`."""
+    channels, height, old = picture_chw.shape
     if old == new_width:
-        return picture_bchw[..., start:end]
-    parts = [torch.matmul(picture_bchw[..., low:high], weights.to(picture_bchw).T)
-             for low, high, weights in _bands_for(picture_bchw, old, new_width, start, end)]
-    return torch.cat(parts, dim=-1) if len(parts) > 1 else parts[0]
+        return picture_chw[..., start:end]
+    bands = _bands_for(picture_chw, old, new_width, start, end)
+    out = picture_chw.new_empty(channels, height, end - start)
+    _columns(picture_chw.reshape(channels * height, old), bands, out.view(channels * height, end - start))
+    return out
 
 
 def lanczos(picture_bchw: Tensor, size_wh: SizeWH, window_xyxy: Box | None = None) -> Tensor:
@@ -90,13 +123,9 @@ def lanczos(picture_bchw: Tensor, size_wh: SizeWH, window_xyxy: Box | None = Non
     x0, y0, x1, y1 = window_xyxy or (0, 0, width, height)
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
         raise PictureError(f"window {(x0, y0, x1, y1)} does not lie in the resampled picture of {width}x{height} pixels")
-    picture = picture_bchw.contiguous()
-    # The cheaper order first: the axis that leaves less for the other one.
-    shrink_rows = (y1 - y0) / picture.shape[-2]
-    shrink_columns = (x1 - x0) / picture.shape[-1]
-    if shrink_rows <= shrink_columns:
-        return _columns(_rows(picture, height, y0, y1), width, x0, x1)
-    return _rows(_columns(picture, width, x0, x1), height, y0, y1)
+    # Rows first: that product can read a window of a picture, and pictures whose channels come last, without a copy.
+    pictures = [_resample_columns(_resample_rows(picture, height, y0, y1), width, x0, x1) for picture in picture_bchw]
+    return torch.stack(pictures) if len(pictures) > 1 else pictures[0][None]
 
 
 def pillow_8bit(picture_bchw: Tensor, size_wh: SizeWH) -> Tensor:
@@ -133,7 +162,9 @@ def resample(picture_bchw: Tensor, size_wh: SizeWH, resampler: Resampler = "lanc
     Raises: PictureError as `lanczos` and `pillow_8bit` do.
     """
     if resampler == "lanczos":
-        return lanczos(picture_bchw, size_wh, window_xyxy).clamp(0, 1)
+        result = lanczos(picture_bchw, size_wh, window_xyxy)
+        same = (picture_bchw.shape[-1], picture_bchw.shape[-2]) == tuple(size_wh)
+        return result.clamp(0, 1) if same else result.clamp_(0, 1)
     whole = pillow_8bit(picture_bchw, size_wh)
     if window_xyxy is None:
         return whole

@@ -104,6 +104,9 @@ def run_plan(pictures: Sequence[Tensor], plan: Plan, engine: Engine, options: Ru
     options = options or RunOptions()
     for picture in pictures:
         _check_picture(picture)
+    planned = max((item.picture for item in plan.items), default=-1) + 1
+    if planned > len(pictures):
+        raise PictureError(f"the plan is for {planned} pictures, got {len(pictures)}; give the pictures that it was made for")
     hook = options.hook if type(options.hook) is DetailerHook else GuardedHook(options.hook)
     for sampling in {wave.sampling for wave in plan.waves}:
         check_supported(engine, sampling, hook)
@@ -147,9 +150,11 @@ class _Run:
 
     def wave(self, wave: Wave) -> None:
         """Redraw a wave, in parts if the device has shown that it cannot take it whole."""
-        items = list(wave.items)
+        self._in_parts(wave.items)
+
+    def _in_parts(self, items: Sequence[SegmentPlan]) -> None:
         while items:
-            limit = self.options.memory.limit(self.engine.memory_key, wave.size_wh)
+            limit = self.options.memory.limit(self.engine.memory_key, items[0].size_wh)
             part, items = items[:limit], items[limit:]
             self._part(part)
 
@@ -158,13 +163,16 @@ class _Run:
             self._note(items, "interrupted", "the run was interrupted before it")
             return
         started = time.perf_counter()
+        prepared = self._prepare_all(items)
+        items = [p.plan for p in prepared]
+        if not items:
+            return
         try:
-            prepared = [self._prepare(item) for item in items]
             redrawn = self.engine.redraw(self._request(prepared), self.options.control)
         except EngineMemoryError as error:
             self._out_of_memory(items, error)
             return
-        except (EngineError, HookError, PictureError) as error:
+        except (EngineError, HookError, PictureError) as error:  # PictureError: an engine resamples, too
             logger.warning("segments %s failed: %s", [i.index + 1 for i in items], error)
             self._note(items, "failed", str(error))
             return
@@ -174,16 +182,25 @@ class _Run:
         self._paste_all(prepared, redrawn, (time.perf_counter() - started) / len(items))
 
     def _out_of_memory(self, items: Sequence[SegmentPlan], error: EngineMemoryError) -> None:
-        """Try both halves; a smaller wave may fit. The crop itself is never made smaller."""
+        """Try again in halves; a smaller wave may fit. The crop itself is never made smaller."""
         if len(items) == 1:
             logger.warning("segment %s failed: %s", items[0].index + 1, error)
             self._note(items, "failed", str(error))
             return
-        half = len(items) // 2
-        logger.info("a wave of %s did not fit into memory; going on with %s", len(items), half)
+        logger.info("a wave of %s did not fit into memory; going on with %s", len(items), len(items) // 2)
         self.options.memory.did_not_fit(self.engine.memory_key, items[0].size_wh, len(items))
-        self._part(items[:half])
-        self._part(items[half:])
+        self._in_parts(items)
+
+    def _prepare_all(self, items: Sequence[SegmentPlan]) -> list[_Prepared]:
+        """What can be cropped; a segment that does not fit its picture fails alone."""
+        prepared: list[_Prepared] = []
+        for item in items:
+            try:
+                prepared.append(self._prepare(item))
+            except PictureError as error:
+                logger.warning("segment %s failed: %s", item.index + 1, error)
+                self._note([item], "failed", str(error))
+        return prepared
 
     def _prepare(self, item: SegmentPlan) -> _Prepared:
         picture = self.work[item.picture]
@@ -201,15 +218,18 @@ class _Run:
 
     def _request(self, prepared: Sequence[_Prepared]) -> WaveRequest:
         plans = [p.plan for p in prepared]
-        return WaveRequest(images_bchw=torch.cat([p.enlarged_bchw for p in prepared]), noise_masks=tuple(p.noise_mask_b1hw for p in prepared),
+        images = prepared[0].enlarged_bchw if len(prepared) == 1 else torch.cat([p.enlarged_bchw for p in prepared])
+        return WaveRequest(images_bchw=images, noise_masks=tuple(p.noise_mask_b1hw for p in prepared),
                            prompts=tuple(p.prompt for p in plans), negative_prompts=tuple(p.negative_prompt for p in plans),
                            seeds=tuple(p.seed for p in plans), subseeds=tuple(p.subseed for p in plans), sampling=plans[0].sampling,
                            hook=self.hook)
 
     def _paste_all(self, prepared: Sequence[_Prepared], redrawn: Redrawn, seconds: float) -> None:
         images = redrawn.images_bchw
-        if len(images) != len(prepared):
-            self._note([p.plan for p in prepared], "failed", f"the engine gave {len(images)} pictures back for {len(prepared)}")
+        if images.ndim != 4 or images.shape[:2] != (len(prepared), 3) or not images.is_floating_point():
+            self._note([p.plan for p in prepared], "failed",
+                       f"the engine gave {images.dtype} {tuple(images.shape)} back for {len(prepared)} pictures; "
+                       "expected float [N, 3, h, w]")
             return
         for item, image in zip(prepared, images, strict=True):
             try:
@@ -226,12 +246,16 @@ class _Run:
     def _paste(self, item: _Prepared, image_bchw: Tensor) -> Tensor | None:
         """Shrink and blend one segment; only the window that the mask reaches is worked on. Comes back whole if it is to be kept."""
         picture, crop_box = self.work[item.plan.picture], item.plan.segment.crop_xyxy
+        # Before anything is resampled: through 8 bit, what is not a number would become black.
+        if not bool(torch.isfinite(image_bchw).all()):
+            raise PictureError("the redrawn picture holds values that are not numbers (the model overflowed); nothing was pasted")
         image = image_bchw.to(picture)
         window = shift(item.plan.paste_xyxy, -crop_box[0], -crop_box[1])
         size, resampler = box_size_wh(crop_box), self.plan.settings.resampler
         enhanced = resample(image, size, resampler) if self.options.keep.enhanced else None
         patch = resample(image, size, resampler, window) if enhanced is None else crop(enhanced, window)
-        backup = crop(picture, item.plan.paste_xyxy).clone() if self.hook.uses("after_paste") else None
+        # All of it: a hook that fails may have written anywhere before.
+        backup = picture.clone() if self.hook.uses("after_paste") else None
         paste_(picture, _like(patch, picture), item.plan.paste_xyxy, crop(item.paste_mask_b1hw, window))
         if backup is not None:
             self._after_paste(picture, item.plan.paste_xyxy, backup)
@@ -241,7 +265,7 @@ class _Run:
         try:
             bent = self.hook.after_paste(picture_bchw, paste_xyxy)
         except HookError:
-            crop(picture_bchw, paste_xyxy).copy_(backup)
+            picture_bchw.copy_(backup)
             raise
         if bent is not picture_bchw:
             picture_bchw.copy_(bent)

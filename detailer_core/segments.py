@@ -170,7 +170,9 @@ def scale_to(segments: Segments, size_wh: SizeWH) -> Segments:
     items = []
     for segment in segments:
         crop = _scale_box(segment.crop_xyxy, ratios, size_wh)
-        mask = resample_mask(segment.mask_hw[None, None], box_size_wh(crop))[0, 0]
+        width, height = box_size_wh(crop)
+        # A crop region without area has a mask without pixels, which stays empty on the pixel that the region keeps.
+        mask = resample_mask(segment.mask_hw[None, None], (width, height))[0, 0] if segment.mask_hw.numel() else torch.zeros(height, width)
         items.append(replace(segment, bbox_xyxy=_scale_box(segment.bbox_xyxy, ratios, size_wh), crop_xyxy=crop, mask_hw=mask))
     return Segments(size_wh=size_wh, items=tuple(items))
 

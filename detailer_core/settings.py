@@ -193,7 +193,7 @@ def _as_number(option: Option, value: Any) -> int | float:
     try:
         number = float(value)
         exact = int(value) if option.kind == "int" and isinstance(value, (int, str)) else number
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _wrong(option, value, f"it must be {wanted}") from None
     if not math.isfinite(number) or (option.kind == "int" and number != int(number)):
         raise _wrong(option, value, f"it must be {wanted}")

@@ -31,7 +31,7 @@ def fit(crop_xyxy: Box, size_wh: SizeWH, picture_wh: SizeWH, *, sizes: Sizes, mu
     """
     if sizes == "exact":
         return crop_xyxy, size_wh
-    rounded = round_to_latent(size_wh, multiple)
+    rounded = _round(size_wh, multiple, max_size)
     if sizes == "multiple":
         return crop_xyxy, rounded
     spans: list[tuple[int, int]] = []
@@ -43,6 +43,13 @@ def fit(crop_xyxy: Box, size_wh: SizeWH, picture_wh: SizeWH, *, sizes: Sizes, mu
         final.append(side)
     (x0, x1), (y0, y1) = spans
     return (x0, y0, x1, y1), (final[0], final[1])
+
+
+def _round(size_wh: SizeWH, multiple: int, max_size: float) -> SizeWH:
+    """Both sides at the nearest multiple; one that `max_size` allows is not rounded up beyond it."""
+    width, height = round_to_latent(size_wh, multiple)
+    largest = max(multiple, int(max_size // multiple) * multiple)
+    return (min(width, largest) if size_wh[0] <= max_size else width, min(height, largest) if size_wh[1] <= max_size else height)
 
 
 def _grow_side(span: tuple[int, int], side: int, rounded: int, limit: int, multiple: int, max_size: float) -> tuple[tuple[int, int], int]:

@@ -39,13 +39,11 @@ class Workshop:
 
     conds: CondCache = field(default_factory=CondCache)
     memory: WaveMemory = field(default_factory=WaveMemory)
-    shelf: DetectorShelf | None = None
+    folders: DetectorFolders = field(default_factory=lambda: DetectorFolders(models_root=host.models_root()))
+    shelf: DetectorShelf = field(init=False)
 
-    def detectors(self) -> DetectorShelf:
-        """The detectors in the host's folders of models."""
-        if self.shelf is None:
-            self.shelf = DetectorShelf(DetectorFolders(models_root=host.models_root()))
-        return self.shelf
+    def __post_init__(self) -> None:
+        self.shelf = DetectorShelf(self.folders)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -90,7 +88,7 @@ def detail_image(p: Any, image: Image.Image, job: Job, workshop: Workshop, index
 
 
 def _unit(p: Any, picture: torch.Tensor, settings: UnitSettings, job: Job, workshop: Workshop, index: int) -> UnitResult:
-    detector = workshop.detectors().get(settings.detector)
+    detector = workshop.shelf.get(settings.detector)
     engine = WebuiEngine(p, workshop.conds)
     segments = find_segments(picture, settings, detector, str(picture.device))
     mask = _user_mask(p, segments.size_wh) if job.composed else None

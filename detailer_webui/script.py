@@ -36,7 +36,7 @@ class DetailerScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """The panel's components, in order; called several times by the host, and the same each time."""
-        detectors = [info.name for info in list_detectors(self.workshop.detectors().folders)]
+        detectors = [info.name for info in list_detectors(self.workshop.folders)]
         choices = Choices(names={"detectors": detectors, "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
                                  "checkpoints": host.checkpoint_names()})
         panel = page.build(units=host.unit_count(), choices=choices, elem_id=self.elem_id)

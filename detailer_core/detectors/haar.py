@@ -17,27 +17,28 @@ from ..errors import DetectorError
 from .base import BoxFloat, Detection, DetectOptions
 
 LONG_SIDE = 1600
-"""Larger pictures are looked at scaled down to this, in pixels: the time grows with the area, and faces are still found from 40 pixels up."""
+"""Larger pictures are looked at scaled down to this, in pixels: the time grows with the area."""
 
-_CASCADES = ("haarcascade_frontalface_default.xml", "haarcascade_frontalface_alt2.xml", "haarcascade_profileface.xml")
+_CASCADES = {"frontal": "haarcascade_frontalface_default.xml", "frontal too": "haarcascade_frontalface_alt2.xml", "profile": "haarcascade_profileface.xml"}
 _SMALLEST_FACE = 24
-_SMALLEST_SHARE = 40
+_SMALLEST_SHARE = 32
 _SCALE_STEP = 1.1
 _SIMILAR = 0.2
-_HALF_SURE = 27.0
+_SURE = 27.0
 _SAME_FACE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Cascade:
+    kind: str
     classifier: Any
     stages: int
     threshold: float
-    mirrored: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Found:
+    kind: str
     box_xyxy: BoxFloat
     evidence: float
 
@@ -46,9 +47,11 @@ class HaarFaceDetector:
     """Frontal faces, and profiles of both sides, as boxes.
 
     A window that passes all stages of a cascade counts as evidence `1 - exp(-margin)`, 0..1, where margin is its level weight less the last
-    stage's threshold. A real face is hit by dozens of windows that nearly coincide, a false one by a few: the evidence of such a bundle, of all
-    cascades, is added up, and confidence is `1 - exp(-evidence / 27)`. A clear frontal face has 0.8..0.95, a profile 0.3..0.6, false ones mostly
-    less than 0.25. Overlapping bundles are one face; `iou` of the options has no use here. `image_size` replaces `LONG_SIDE`.
+    stage's threshold. A real face is hit by dozens of windows that nearly coincide, by both frontal cascades; a false one by a few, or by one
+    cascade. The evidence of such a bundle is added up per cascade, overlapping bundles are one face, and its confidence is
+    `1 - exp(-(2 * min(frontal, other frontal) + profile) / 27)`: 0.7..0.95 for clear frontal faces, 0.3..0.5 for profiles, mostly below 0.2 for
+    what is none. Faces are found from 24 pixels up, in larger pictures from 1/32 of the long side. `iou` of the options has no use here;
+    `image_size` replaces `LONG_SIDE`.
     """
 
     def __init__(self) -> None:
@@ -56,7 +59,7 @@ class HaarFaceDetector:
         if not hasattr(cv2, "CascadeClassifier"):
             raise DetectorError(f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; install opencv-python 4.x or "
                                 f"choose another detector, for example a YOLO file in models/detailer")
-        self._cascades = [_load(name) for name in _CASCADES]
+        self._cascades = [_load(kind, name) for kind, name in _CASCADES.items()]
         self._lock = threading.Lock()  # a classifier keeps the picture it works on inside
 
     @property
@@ -76,13 +79,13 @@ class HaarFaceDetector:
         grey, scale = _grey(picture_hwc, options.image_size or LONG_SIDE)
         with self._lock:
             bundles = [found for cascade in self._cascades for found in _look(cascade, grey)]
-        faces = [Detection(box_xyxy=_scaled(box, 1 / scale), label="face", confidence=1 - math.exp(-evidence / _HALF_SURE))
+        faces = [Detection(box_xyxy=_scaled(box, 1 / scale), label="face", confidence=1 - math.exp(-evidence / _SURE))
                  for box, evidence in _merge(bundles)]
         sure = [face for face in faces if face.confidence >= options.confidence]
         return sorted(sure, key=lambda face: -face.confidence)[: options.max_detections]
 
 
-def _load(name: str) -> _Cascade:
+def _load(kind: str, name: str) -> _Cascade:
     data = getattr(cv2, "data", None)
     path = Path(data.haarcascades) / name if data is not None else Path(name)
     try:
@@ -98,7 +101,7 @@ def _load(name: str) -> _Cascade:
             raise DetectorError(f"detector 'face_haar': {path} is damaged; install opencv-python 4.x anew")
         stages = root.getNode("stages")
         threshold = stages.at(stages.size() - 1).getNode("stageThreshold").real()
-        return _Cascade(classifier=classifier, stages=stages.size(), threshold=threshold, mirrored="profile" in name)
+        return _Cascade(kind=kind, classifier=classifier, stages=stages.size(), threshold=threshold)
     finally:
         storage.release()
 
@@ -116,7 +119,7 @@ def _grey(picture_hwc: NDArray[np.uint8], long_side: int) -> tuple[NDArray[np.ui
 def _look(cascade: _Cascade, grey: NDArray[np.uint8]) -> Iterator[_Found]:
     """Bundles of windows that passed all stages; a cascade for left profiles looks at the mirrored picture as well."""
     smallest = max(_SMALLEST_FACE, max(grey.shape) // _SMALLEST_SHARE)
-    for mirror in (False, True) if cascade.mirrored else (False,):
+    for mirror in (False, True) if cascade.kind == "profile" else (False,):
         view = np.ascontiguousarray(grey[:, ::-1]) if mirror else grey
         # No neighbours asked for, so that nothing is grouped: with levels put out, OpenCV would also group windows that failed.
         found = cascade.classifier.detectMultiScale3(view, _SCALE_STEP, 0, 0, (smallest, smallest), (0, 0), True)
@@ -131,7 +134,7 @@ def _look(cascade: _Cascade, grey: NDArray[np.uint8]) -> Iterator[_Found]:
         evidence = -np.expm1(-np.maximum(margins, 0))
         for members in _bundles(boxes):
             x0, y0, x1, y1 = (float(v) for v in boxes[members].mean(axis=0))
-            yield _Found(box_xyxy=(x0, y0, x1, y1), evidence=float(evidence[members].sum()))
+            yield _Found(kind=cascade.kind, box_xyxy=(x0, y0, x1, y1), evidence=float(evidence[members].sum()))
 
 
 def _bundles(boxes_n4: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:
@@ -157,15 +160,14 @@ def _bundles(boxes_n4: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:
 
 def _merge(bundles: Sequence[_Found]) -> list[tuple[BoxFloat, float]]:
     """One box per face, that of the strongest bundle, with the evidence of all bundles that share half of the smaller's area with it."""
-    faces: list[tuple[BoxFloat, float]] = []
+    faces: list[tuple[BoxFloat, dict[str, float]]] = []
     for found in sorted(bundles, key=lambda b: (-b.evidence, b.box_xyxy)):
-        for index, (box, evidence) in enumerate(faces):
-            if _share_of_smaller(box, found.box_xyxy) > _SAME_FACE:
-                faces[index] = (box, evidence + found.evidence)
-                break
-        else:
-            faces.append((found.box_xyxy, found.evidence))
-    return faces
+        sums = next((sums for box, sums in faces if _share_of_smaller(box, found.box_xyxy) > _SAME_FACE), None)
+        if sums is None:
+            sums = dict.fromkeys(_CASCADES, 0.0)
+            faces.append((found.box_xyxy, sums))
+        sums[found.kind] += found.evidence
+    return [(box, 2 * min(sums["frontal"], sums["frontal too"]) + sums["profile"]) for box, sums in faces]
 
 
 def _share_of_smaller(one: BoxFloat, other: BoxFloat) -> float:

@@ -104,7 +104,7 @@ def select(columns: Floats, class_count: int, *, confidence: float, iou: float, 
     scores_all = columns[4:4 + class_count]
     classes = scores_all.argmax(0)
     scores = scores_all.max(0)
-    keep = scores > confidence
+    keep = (scores > confidence) & np.isfinite(columns).all(0)
     if wanted:
         keep &= np.isin(classes, list(wanted))
     order = np.flatnonzero(keep)
@@ -149,10 +149,10 @@ def input_masks(selected: Selected, prototypes: Floats, input_wh: SizeWH) -> NDA
     count, *size_hw = prototypes.shape
     logits: Floats = np.reshape(selected.coefficients @ np.reshape(prototypes, (count, -1)), (-1, *size_hw))
     result = np.zeros((len(logits), height, width), np.bool_)
-    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    for mask, logit, (x0, y0, x1, y1) in zip(result, logits, selected.boxes_xyxy, strict=True):
-        inside = np.ix_((rows >= y0) & (rows < y1), (columns >= x0) & (columns < x1))
-        mask[inside] = cv2.resize(logit, (width, height), interpolation=cv2.INTER_LINEAR)[inside] > 0
+    limits = np.array([width, height] * 2, np.float32)
+    corners = np.minimum(np.maximum(np.ceil(selected.boxes_xyxy), 0), limits).astype(np.intp).tolist()
+    for mask, logit, (x0, y0, x1, y1) in zip(result, logits, corners, strict=True):
+        mask[y0:y1, x0:x1] = cv2.resize(logit, (width, height), interpolation=cv2.INTER_LINEAR)[y0:y1, x0:x1] > 0
     return result
 
 
@@ -165,9 +165,11 @@ def picture_mask(mask_hw: NDArray[np.bool_], frame: Letterbox, box_xyxy: Box) ->
     if x1 <= x0 or y1 <= y0:
         return np.zeros((max(0, y1 - y0), max(0, x1 - x0)), np.float32)
     width, height = frame.scaled_wh
-    inner = mask_hw[frame.top:frame.top + height, frame.left:frame.left + width].astype(np.float32)
     step_x, step_y = width / frame.picture_wh[0], height / frame.picture_wh[1]
-    to_input = np.array([[step_x, 0, (x0 + 0.5) * step_x - 0.5], [0, step_y, (y0 + 0.5) * step_y - 0.5]])
-    result = cv2.warpAffine(inner, to_input, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    left, top = max(0, int(x0 * step_x) - 2), max(0, int(y0 * step_y) - 2)
+    right, bottom = min(width, int(x1 * step_x) + 3), min(height, int(y1 * step_y) + 3)
+    part = mask_hw[frame.top + top:frame.top + bottom, frame.left + left:frame.left + right].astype(np.float32)
+    to_input = np.array([[step_x, 0, (x0 + 0.5) * step_x - 0.5 - left], [0, step_y, (y0 + 0.5) * step_y - 0.5 - top]])
+    result = cv2.warpAffine(part, to_input, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                             borderMode=cv2.BORDER_REPLICATE)
     return np.minimum(np.maximum(result, 0), 1).astype(np.float32, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -67,19 +68,28 @@ class TorchBackend:
 
         Raises: DetectorError if torch fails, as when memory runs out.
         """
+        chosen = usable_device(device)
+        try:
+            try:
+                return self._run(input_hwc, confidence, chosen)
+            except NotImplementedError as error:
+                _log.warning("the device '%s' lacks an operation (%s); the CPU is used instead", device, str(error).splitlines()[0])
+                return self._run(input_hwc, confidence, torch.device("cpu"))
+        except (RuntimeError, IndexError) as error:
+            raise DetectorError(f"the {self._checkpoint.family} network failed on an input of {input_hwc.shape}: {error}") from error
+
+    def _run(self, input_hwc: NDArray[np.uint8], confidence: float, device: torch.device) -> tuple[Floats, Floats | None]:
+        """As `look`, on that device."""
         logit = math.log(confidence / (1 - confidence)) if 0 < confidence < 1 else math.copysign(math.inf, confidence - 0.5)
         # torch warns about arrays that are read-only
         picture = np.ascontiguousarray(input_hwc) if input_hwc.flags.writeable else np.array(input_hwc)
-        try:
-            with self._lock, torch.inference_mode():
-                network = self._network_on(usable_device(device))
-                with torch.autocast(network.device.type, enabled=False):
-                    pixels = torch.as_tensor(picture).to(network.device).permute(2, 0, 1)[None]
-                    output = network(pixels.to(torch.float32, memory_format=torch.channels_last).div_(255))
-                    columns = output.raw_above(logit).cpu().numpy()
-                    return columns, None if output.prototypes is None else output.prototypes[0].contiguous().cpu().numpy()
-        except (RuntimeError, IndexError) as error:
-            raise DetectorError(f"the {self._checkpoint.family} network failed on an input of {input_hwc.shape}: {error}") from error
+        exact = torch.autocast(device.type, enabled=False) if device.type in ("cpu", "cuda") else contextlib.nullcontext()
+        with self._lock, torch.inference_mode(), exact:
+            network = self._network_on(device)
+            pixels = torch.as_tensor(picture).to(device).permute(2, 0, 1)[None]
+            output = network(pixels.to(torch.float32, memory_format=torch.channels_last).div_(255))
+            columns = output.raw_above(logit).cpu().numpy()
+            return columns, None if output.prototypes is None else output.prototypes[0].contiguous().cpu().numpy()
 
     def _network_on(self, device: torch.device) -> YoloNetwork:
         """The network on that device."""

@@ -65,10 +65,30 @@ def test_a_profile_is_found_from_both_sides(mirrored: bool) -> None:
 
 
 @needs_cascades
-@pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "brick", "grass", "coins", "text", "page", "gravel"])
-def test_pictures_without_faces_have_none(name: str) -> None:
-    """No false face in photographs of things, animals and patterns at the usual confidence."""
-    assert len(HaarFaceDetector().detect(photograph(name), DetectOptions())) == 0
+@pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "brick", "grass", "coins", "text", "page", "gravel", "immunohistochemistry"])
+@pytest.mark.parametrize("long_side", [0, 1200])
+def test_pictures_without_faces_have_none(name: str, long_side: int) -> None:
+    """No false face in photographs of things, animals and patterns at the usual confidence, also enlarged."""
+    picture = photograph(name)
+    if long_side:
+        factor = long_side / max(picture.shape)
+        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    assert len(HaarFaceDetector().detect(picture, DetectOptions())) == 0
+
+
+@needs_cascades
+def test_small_faces_of_many_people_are_found() -> None:
+    """Nine in ten portraits of 100 pixels are found, and nothing where there is none."""
+    data = pytest.importorskip("skimage.data", reason="the photographs come with scikit-image")
+    detector = HaarFaceDetector()
+
+    def faces(index: int) -> int:
+        small = (np.clip(data.lfw_subset()[index], 0, 1) * 255).astype(np.uint8)
+        large = cv2.copyMakeBorder(cv2.resize(small, (100, 100), interpolation=cv2.INTER_CUBIC), 30, 30, 30, 30, cv2.BORDER_REPLICATE)
+        return len(detector.detect(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), DetectOptions()))
+
+    assert sum(faces(i) == 1 for i in range(40)) >= 36
+    assert sum(faces(i) for i in range(100, 140)) == 0
 
 
 @needs_cascades

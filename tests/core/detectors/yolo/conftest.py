@@ -130,10 +130,11 @@ def pretended_ultralytics() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def write_model() -> ModelSaver:
     """Save a module, by default a small model, under the names of ultralytics."""
-    def write(path: Path, module: object = None, *, seed: int = 0, **options: Any) -> Path:
+    def write(path: Path, module: object = None, *, ema: object = None, seed: int = 0, **options: Any) -> Path:
         with torch.random.fork_rng(), pretended_ultralytics():
             torch.manual_seed(seed)
-            torch.save({"model": model(**options).half() if module is None else module, "ema": None, "train_args": {"imgsz": 64}}, path)
+            module = model(**options).half() if module is None else module
+            torch.save({"model": module, "ema": ema, "train_args": {"imgsz": 64}}, path)
         return path
 
     return write

@@ -310,7 +310,8 @@ def test_attack_is_refused(outcome: dict[str, dict[str, Any]], name: str) -> Non
     result = outcome[name]
     assert result["error"] in ("ModelFileError", "DetectorNotFoundError"), result
     assert result["culprit"] in result["text"]
-    assert result["seconds"] < 2
+    assert result["work"] < 2  # seconds of the processor, so that a busy machine does not fail the test
+    assert result["seconds"] < 10
     assert result["bytes"] < 500 * MEBI
     assert result["events"] == []
 

@@ -35,7 +35,9 @@ def test_letterbox_holds_the_picture(width: int, height: int, side: int, stride:
     for outer, inner, start in zip(frame.input_wh, frame.scaled_wh, (frame.left, frame.top), strict=True):
         assert 0 <= start <= outer - inner - start <= start + 1
         assert outer - inner < stride or inner == 1
-    assert abs(frame.scaled_wh[0] / frame.scaled_wh[1] * height / width - 1) < 0.6 / min(frame.scaled_wh) + 1e-6 or 1 in frame.scaled_wh
+    scale = max(frame.input_wh) / max(width, height)
+    for length, scaled in zip((width, height), frame.scaled_wh, strict=True):
+        assert scaled == 1 or abs(scaled - length * scale) <= 0.5 + 1e-6
 
 
 @given(SIDE, SIDE)
@@ -74,6 +76,8 @@ def test_selection() -> None:
     assert len(select(rows, 2, confidence=0.0, iou=1.0, limit=3).scores) == 3
     assert len(select(rows, 2, confidence=0.95, iou=0.5, limit=10).scores) == 0
     assert len(select(rows[:, :0], 2, confidence=0.1, iou=0.5, limit=10).scores) == 0
+    rows[0, 0], rows[2, 2] = np.nan, np.inf
+    assert select(rows, 2, confidence=0.3, iou=0.5, limit=10).scores.tolist() == pytest.approx([0.8])
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 20)] * 2, *[st.integers(1, 20)] * 2, st.integers(0, 1)), max_size=25), st.floats(0, 1))

@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
     results: dict[str, dict[str, object]] = {}
     for name, entry in json.loads((folder / "attacks.json").read_text(encoding="utf-8")).items():
         events.clear()
-        before, started = reset_peak(), time.perf_counter()
+        before, started, worked = reset_peak(), time.perf_counter(), time.process_time()
         root = Path(entry["root"]) if entry["root"] else None
         error: BaseException | None = None
         threads = threading.active_count()
@@ -63,9 +63,9 @@ def main(folder: Path) -> None:
             error = caught
         watching = False
         results[name] = {"error": type(error).__name__, "known": isinstance(error, DetailerError), "text": str(error),
-                         "seconds": time.perf_counter() - started, "bytes": peak_bytes() - before, "events": list(events),
-                         "threads": threading.active_count() - threads}
-    print(json.dumps(results))
+                         "seconds": time.perf_counter() - started, "work": time.process_time() - worked,
+                         "bytes": peak_bytes() - before, "events": list(events), "threads": threading.active_count() - threads}
+    sys.stdout.write(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,175 @@
+"""Which detectors there are, and a shelf that loads them by name and keeps them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import DetectorError, DetectorNotFoundError
+from .base import Detector
+from .fixed import MaskDetector, TilesDetector, WholeDetector
+from .haar import HaarFaceDetector
+from .mediapipe import KINDS, MediaPipeDetector
+from .yunet import YuNetDetector
+
+Kind: TypeAlias = Literal["builtin", "yolo", "yunet", "mediapipe"]
+MaskSource: TypeAlias = str | os.PathLike[str] | NDArray[np.generic] | Tensor
+
+SUBFOLDERS = ("detailer", "adetailer", "ultralytics/bbox", "ultralytics/segm", "yolo")
+"""Folders of the models folder that are searched: ours, ADetailer's, and those of ComfyUI's Impact Pack."""
+SUFFIXES = (".pt", ".safetensors", ".onnx")
+"""Endings of model files."""
+
+_BUILTIN = {"face_haar": "Faces (Haar cascades, no model file)", "mask": "Areas of a mask", "whole": "The whole picture", "tiles": "Tiles of the picture"}
+_TOLD = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectorFolders:
+    """Where model files are looked for: `SUBFOLDERS` of the models folder, then the extra folders; what does not exist is passed over."""
+
+    models_root: Path
+    extra: tuple[Path, ...] = ()
+
+    def search_path(self) -> tuple[tuple[str, Path], ...]:
+        """Each folder with the name that sets its files apart from others of the same name."""
+        own = tuple((name, self.models_root / name) for name in SUBFOLDERS)
+        return own + tuple((folder.name or str(folder), folder) for folder in self.extra)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DetectorInfo:
+    """One detector that can be had. title: for people. path, root: the model file and the folder it was found in; None for built-in ones."""
+
+    name: str
+    kind: Kind
+    title: str
+    path: Path | None = None
+    root: Path | None = None
+
+
+def list_detectors(folders: DetectorFolders) -> tuple[DetectorInfo, ...]:
+    """Built-in detectors, MediaPipe's if it is installed, then model files, sorted.
+
+    A file is named as it is called; with its folder before it ("adetailer/face.pt") where several have that name. Links that lead out of their
+    folder, and what lies in hidden folders, are left out.
+    """
+    builtin = [DetectorInfo(name=name, kind="builtin", title=title) for name, title in _BUILTIN.items()]
+    if importlib.util.find_spec("mediapipe") is not None:
+        builtin += [DetectorInfo(name=name, kind="mediapipe", title=f"MediaPipe: {name.removeprefix('mediapipe_').replace('_', ' ')}") for name in KINDS]
+    return (*builtin, *_model_files(folders))
+
+
+def _model_files(folders: DetectorFolders) -> list[DetectorInfo]:
+    found = [(f"{prefix}/{path.relative_to(folder).as_posix()}", path, folder) for prefix, folder in folders.search_path() for path in _walk(folder)]
+    unique = {path: (full, folder) for full, path, folder in reversed(found)}  # a folder that is searched twice: the first name counts
+    short = Counter(path.name for path in unique)
+    full_names = Counter(full for full, _ in unique.values())
+    infos: list[DetectorInfo] = []
+    for path, (full, folder) in unique.items():
+        name = path.name if short[path.name] == 1 else full if full_names[full] == 1 else path.as_posix()
+        kind: Kind = "yunet" if path.suffix.lower() == ".onnx" and "yunet" in path.name.lower() else "yolo"
+        infos.append(DetectorInfo(name=name, kind=kind, title=full, path=path, root=folder))
+    return sorted(infos, key=lambda info: (info.name.casefold(), info.name))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Model files in a folder and the folders in it; no link is followed out of it."""
+    inside = folder.resolve()
+    for current, names, files in os.walk(folder):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for file in sorted(files):
+            path = Path(current, file)
+            if path.suffix.lower() in SUFFIXES and not file.startswith(".") and path.is_file() and path.resolve().is_relative_to(inside):
+                yield path
+
+
+class DetectorShelf:
+    """Loads detectors by name and keeps them until their file changes or `unload`; safe to share between threads."""
+
+    def __init__(self, folders: DetectorFolders, *, cache_folder: Path | None = None) -> None:
+        """cache_folder: where YOLO files are kept in a form that loads fast; None = `detailer/.cache` in the models folder."""
+        self._folders = folders
+        self._cache_folder = cache_folder if cache_folder is not None else folders.models_root / "detailer" / ".cache"
+        self._kept: dict[str, tuple[tuple[object, ...], Detector]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, *, mask: MaskSource | None = None) -> Detector:
+        """The detector of that name. mask: picture file or array, for the detector "mask" only.
+
+        Raises: DetectorNotFoundError, with what there is, for an unknown name or a file that is gone; ModelFileError for a file that is refused;
+        DetectorError for a mask that is missing or cannot be read, or a library that is not installed.
+        """
+        if name == "mask":
+            if mask is None:
+                raise DetectorError("detector 'mask' needs a mask picture, white where to redraw; give one or choose another detector")
+            return MaskDetector(mask)
+        with self._lock:
+            info = self._find(name)
+            stamp = _stamp(info)
+            kept = self._kept.get(info.name)
+            if kept is None or kept[0] != stamp:
+                self._kept.pop(info.name, None)  # the old one goes first: both may not fit into memory
+                self._kept[info.name] = kept = (stamp, self._load(info))
+            return kept[1]
+
+    def unload(self) -> None:
+        """Forget every detector; those still in use elsewhere live until they are let go there."""
+        with self._lock:
+            self._kept.clear()
+
+    def _find(self, name: str) -> DetectorInfo:
+        if name in KINDS:  # also where MediaPipe is not installed: that has an error of its own
+            return DetectorInfo(name=name, kind="mediapipe", title=name)
+        infos = list_detectors(self._folders)
+        wanted = name.replace("\\", "/")
+        for info in infos:
+            if wanted in (info.name, info.title if info.path is not None else info.name):
+                return info
+        raise DetectorNotFoundError(_not_found(name, infos, self._folders))
+
+    def _load(self, info: DetectorInfo) -> Detector:
+        if info.kind == "mediapipe":
+            return MediaPipeDetector(info.name, folders=[folder for _, folder in self._folders.search_path()])
+        if info.path is None:
+            makers = {"face_haar": HaarFaceDetector, "whole": WholeDetector, "tiles": TilesDetector}
+            return makers[info.name]()
+        if info.kind == "yunet":
+            return YuNetDetector(info.path, name=info.name)
+        from .yolo.detector import YoloDetector  # only where such a file is asked for
+
+        return YoloDetector(info.path, cache_folder=self._cache_folder, root=info.root, name=info.name)
+
+
+def _stamp(info: DetectorInfo) -> tuple[object, ...]:
+    """What tells a changed file: path, time of change, size."""
+    if info.path is None:
+        return ()
+    try:
+        status = info.path.stat()
+    except OSError as error:
+        raise DetectorNotFoundError(f"detector file {info.path} cannot be read: {error.strerror or error}; put it there again") from error
+    return info.path, status.st_mtime_ns, status.st_size
+
+
+def _not_found(name: str, infos: Sequence[DetectorInfo], folders: DetectorFolders) -> str:
+    same = [info.name for info in infos if info.path is not None and info.path.name == name]
+    if same:
+        return f"detector '{name}' is in several folders; choose one of {', '.join(same)}"
+    names = [info.name for info in infos]
+    near = difflib.get_close_matches(name.casefold(), [n.casefold() for n in names], n=1)
+    hint = "; did you mean '" + next(n for n in names if n.casefold() == near[0]) + "'?" if near else ""
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return (f"detector '{name}' not found{hint or ';'} There are {', '.join(names[:_TOLD])}{more}; model files ({', '.join(SUFFIXES)}) belong into "
+            f"{folders.models_root / 'detailer'}")

@@ -1,0 +1,60 @@
+"""Run all tests: with the oldest versions that a supported host pins, and with current ones. Needs nothing but Python.
+
+Usage: python3 tests/run.py [oldest] [current] [lint]        (default: all three)
+
+Each set of versions gets a virtual environment of its own in `.venvs/`, made on the first run.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PINS = ROOT / "requirements"
+
+
+def environment(name: str) -> str:
+    """The Python of the environment with these pins, made if it is not there or its pins have changed."""
+    folder = ROOT / ".venvs" / name
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    files = [PINS / f"dev-{name}.txt", PINS / f"dev-{name}-nodeps.txt"]
+    wanted = "".join(f.read_text(encoding="utf-8") for f in files if f.is_file())
+    stamp = folder / "installed.txt"
+    if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+        venv.create(folder, with_pip=True, clear=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run([*install, "-r", str(files[0])])
+        if files[1].is_file():
+            run([*install, "--no-deps", "-r", str(files[1])])
+        stamp.write_text(wanted, encoding="utf-8")
+    return str(python)
+
+
+def run(command: list[str]) -> None:
+    """Run a command in the project's folder; a failure ends the whole run."""
+    print("$", " ".join(command), flush=True)
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def main(parts: list[str]) -> None:
+    """Run the named parts."""
+    for name in ("oldest", "current"):
+        if name in parts:
+            run([environment(name), "-m", "pytest"])
+    if "lint" in parts:
+        python = environment("current")
+        run([python, "-m", "ruff", "check", "."])
+        run([python, "-m", "pyright"])
+
+
+if __name__ == "__main__":
+    asked = sys.argv[1:] or ["oldest", "current", "lint"]
+    if set(asked) - {"oldest", "current", "lint"}:
+        sys.exit(__doc__)
+    main(asked)
