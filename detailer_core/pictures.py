@@ -1,6 +1,7 @@
 """Pictures on disk and in Pillow: in as tensors, out again with their format, metadata and untouched pixels.
 
-Convention: a picture in the core is float32 `[1, C, H, W]` in 0..1 on the CPU; C is 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha (straight).
+Convention: a picture in the core is float32 `[1, C, H, W]` in 0..1 on the CPU; C is 1 grey, 2 grey + alpha, 3 RGB,
+4 RGB + alpha (straight).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import secrets
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,8 +47,8 @@ _KEPT_INFO = ("exif", "icc_profile", "dpi", "xmp", "comment", "transparency", "p
 _LOSSLESS_TIFF = ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "lzma", "zstd")
 _ORIENTATION = 0x0112
 # Tags that say how the pixels lie in a TIFF file: true of the file that was read, wrong in the one that is written.
-_TIFF_LAYOUT = frozenset({254, 255, 256, 257, 258, 259, 262, 266, 273, _ORIENTATION, 277, 278, 279, 280, 281, 284, 292, 293, 317, 320, 322, 323,
-                          324, 325, 330, 338, 339, 340, 341, 347, 512, 513, 514, 529, 530, 531, 532, 34675})
+_TIFF_LAYOUT = frozenset({254, 255, 256, 257, 258, 259, 262, 266, 273, _ORIENTATION, 277, 278, 279, 280, 281, 284, 292, 293, 317, 320,
+                          322, 323, 324, 325, 330, 338, 339, 340, 341, 347, 512, 513, 514, 529, 530, 531, 532, 34675})
 # Pillow's limits are variables of its modules; whoever changes them for a moment holds this.
 _PILLOW_LOCK = threading.Lock()
 
@@ -66,8 +67,8 @@ class Picture:
     mode: str
     original: Image.Image
     path: Path | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
-    text: Mapping[str, str] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    text: Mapping[str, str] = field(default_factory=dict[str, str])
     jpeg_tables: Mapping[int, list[int]] | None = None
     jpeg_subsampling: int | None = None
 
@@ -77,7 +78,7 @@ class Picture:
 def read_picture(path: PathLike) -> Picture:
     """The picture in a file, turned upright as its EXIF says.
 
-    Palettes become RGB or RGBA, CMYK becomes RGB, 16 bit grey keeps its 16 bits (other 16 bit pictures are read in 8, with a warning in the log).
+    Palettes become RGB or RGBA, CMYK becomes RGB, 16 bit grey keeps its 16 bits (16 bit colour is read in 8 bit, and the log says so).
     Raises: PictureError if there is no such file, it is no picture, damaged, animated, too large or of a kind that cannot be worked on.
     """
     path = Path(path)
@@ -91,7 +92,7 @@ def read_picture(path: PathLike) -> Picture:
         raise PictureError(f"{path} is not a picture, or damaged at its start; readable are {', '.join(_FORMATS)}") from error
     except PermissionError as error:
         raise PictureError(f"cannot read {path}: {error.strerror}; check its permissions") from error
-    except Exception as error:  # decoders raise nearly anything on damaged data: OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
+    except Exception as error:  # decoders raise nearly anything on damaged data: OSError, SyntaxError, ValueError, struct.error, ...
         raise PictureError(f"{path} is damaged or cut off ({type(error).__name__}: {error}); save it anew with another program") from error
 
 
@@ -124,8 +125,8 @@ def _check_kind(image: Image.Image, path: Path) -> None:
 
 
 @contextmanager
-def _own_limits() -> Iterator[None]:
-    """Pillow without its limit of pixels (we have one) and without leave to pass over missing data; both are put back; one thread at a time."""
+def _own_limits() -> Generator[None, None, None]:
+    """Pillow without its limit of pixels (we have one) and without leave to pass over missing data, for one thread at a time."""
     with _PILLOW_LOCK:
         kept = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
@@ -192,14 +193,16 @@ def _work_mode(image: Image.Image, path: Path | None) -> str:
 def write_picture(path: PathLike, picture: Picture, result_bchw: Tensor) -> None:
     """Write a result in the format that the name's ending says (the picture's own if it says none), with the picture's metadata.
 
-    result_bchw: float 0..1 `[1, C, H, W]`, any device; without the alpha channel the picture's own alpha is kept. Pixels whose 8 bit value did
-    not change keep their stored value, in every mode; palettes become RGB(A) where a pixel changed, except in GIF, which takes the nearest colours.
-    JPEG gets the original's quantisation tables, or quality 95; WebP is written without loss. The folder is made, and the file replaced at once.
+    result_bchw: float 0..1 `[1, C, H, W]`, any device; without the alpha channel the picture's own alpha is kept. Pixels whose 8 bit value
+    did not change keep their stored value, in every mode; palettes become RGB(A) where a pixel changed, except in GIF, which takes the
+    nearest colours. JPEG gets the original's quantisation tables, or quality 95; WebP is written without loss. The folder is made, and the
+    file replaced at once.
     Raises: PictureError if the file is the one that was read, the size differs, or it cannot be written.
     """
     path = Path(path)
     if picture.path is not None and _same_file(path, picture.path):
-        raise PictureError(f"the output {path} is the picture that was read; choose another name or folder, the original is never overwritten")
+        raise PictureError(f"the output {path} is the picture that was read; choose another name or folder, the original is never "
+                           f"overwritten")
     format_name = _format_for(path, picture)
     image = _in_stored_mode(picture, result_bchw, format_name)
     _save(path, image, format_name, _save_options(picture, image, format_name))
@@ -219,7 +222,7 @@ def _format_for(path: Path, picture: Picture) -> str:
 
 
 def _in_stored_mode(picture: Picture, result_bchw: Tensor, format_name: str) -> Image.Image:
-    """The result as Pillow's picture in the stored mode where the format is the same, with the stored value of each pixel that did not change."""
+    """The result for Pillow: in the stored mode where the format is the same, with the stored value of each pixel that did not change."""
     old, new = _to_levels(picture.image_bchw), _to_levels(_with_alpha(picture, result_bchw))
     changed = (old != new).any(axis=2)
     del old
@@ -241,7 +244,8 @@ def _in_stored_mode(picture: Picture, result_bchw: Tensor, format_name: str) -> 
 def _with_alpha(picture: Picture, result_bchw: Tensor) -> Tensor:
     wanted, got = picture.image_bchw.shape, result_bchw.shape
     if result_bchw.ndim != 4 or (got[0], *got[2:]) != (1, *wanted[2:]) or got[1] not in (wanted[1], wanted[1] - 1 + wanted[1] % 2):
-        raise PictureError(f"the result has the shape {tuple(got)}, the picture {tuple(wanted)}; they must be equal (alpha may be left out)")
+        raise PictureError(f"the result has the shape {tuple(got)}, the picture {tuple(wanted)}; they must be equal (alpha may be left "
+                           f"out)")
     if got[1] == wanted[1]:
         return result_bchw
     return torch.cat((result_bchw.to(picture.image_bchw), picture.image_bchw[:, -1:]), dim=1)
@@ -256,7 +260,8 @@ def _put_back_16_bit(picture: Picture, result_bchw: Tensor, changed: NDArray[np.
 
 
 def _nearest_in_palette(original: Image.Image, levels_hwc: NDArray[Any], changed: NDArray[np.bool_]) -> Image.Image:
-    palette = np.array(original.getpalette("RGB"), dtype=np.int32).reshape(-1, 3)
+    entries = original.getpalette("RGB") or []
+    palette = np.array([entries[i : i + 3] for i in range(0, len(entries), 3)], dtype=np.int32)
     usable = np.arange(len(palette))
     if isinstance(original.info.get("transparency"), int):
         usable = np.delete(usable, original.info["transparency"]) if len(usable) > 1 else usable
@@ -266,7 +271,7 @@ def _nearest_in_palette(original: Image.Image, levels_hwc: NDArray[Any], changed
         part = colours[start : start + 4096, None] - palette[None, usable]
         nearest[start : start + 4096] = usable[(part * part).sum(axis=2).argmin(axis=1)]
     indices = np.array(original)
-    indices[changed] = nearest[which.reshape(-1)]
+    indices[changed] = nearest[np.ravel(which)]
     stored = original.copy()
     stored.frombytes(indices.tobytes())
     return stored
@@ -323,7 +328,8 @@ def _save(path: Path, image: Image.Image, format_name: str, options: Mapping[str
         os.replace(temporary, path)
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise PictureError(f"cannot write {path} as {format_name}: {reason}; check the folder, or choose another file type such as .png") from error
+        raise PictureError(f"cannot write {path} as {format_name}: {reason}; check the folder, or choose another file type such as "
+                           f".png") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -357,20 +363,20 @@ def _expand(named: Iterable[Path], recursive: bool) -> Iterator[Path]:
 def to_uint8_rgb(image_bchw: Tensor) -> NDArray[np.uint8]:
     """What detectors look at: uint8 RGB `[H, W, 3]`, rounded; grey is repeated, alpha dropped.
 
-    image_bchw: float 0..1 `[1, C, H, W]`, C = 1..4, any device; k / 255 comes back as k exactly. Raises: PictureError for another shape, or values
-    that are not finite.
+    image_bchw: float 0..1 `[1, C, H, W]`, C = 1..4, any device; k / 255 comes back as k exactly.
+    Raises: PictureError for another shape, or values that are not finite.
     """
     levels = _to_levels(image_bchw, channels=1 if image_bchw.ndim == 4 and image_bchw.shape[1] < 3 else 3)
     return np.repeat(levels, 3, axis=2) if levels.shape[2] == 1 else levels
 
 
 def from_pil(image: Image.Image) -> Tensor:
-    """A Pillow picture of any mode that `read_picture` takes, as float32 `[1, C, H, W]`; not turned. Raises: PictureError for other modes."""
+    """A Pillow picture of any mode that `read_picture` takes, as `[1, C, H, W]`; not turned. Raises: PictureError for other modes."""
     return _to_tensor(image, None)
 
 
 def to_pil(image_bchw: Tensor) -> Image.Image:
-    """A tensor `[1, C, H, W]` as an 8 bit Pillow picture of mode L, LA, RGB or RGBA, rounded. Raises: PictureError as `to_uint8_rgb` does."""
+    """A tensor `[1, C, H, W]` as a Pillow picture of mode L, LA, RGB or RGBA, rounded. Raises: PictureError as `to_uint8_rgb` does."""
     return _from_levels(_to_levels(image_bchw))
 
 
@@ -381,7 +387,8 @@ def _from_levels(levels_hwc: NDArray[Any]) -> Image.Image:
 def _to_levels(image_bchw: Tensor, dtype: Any = np.uint8, *, channels: int | None = None) -> NDArray[Any]:
     """Whole levels `[H, W, C]`, rounded half up: k / 255 comes back as k, whatever its float error."""
     if image_bchw.ndim != 4 or image_bchw.shape[0] != 1 or image_bchw.shape[1] not in (1, 2, 3, 4) or not image_bchw.is_floating_point():
-        raise PictureError(f"expected one float picture [1, C, H, W] with 1 to 4 channels, got {image_bchw.dtype} {tuple(image_bchw.shape)}")
+        raise PictureError(f"expected one float picture [1, C, H, W] with 1 to 4 channels, got {image_bchw.dtype} "
+                           f"{tuple(image_bchw.shape)}")
     count = image_bchw.shape[1] if channels is None else channels
     highest = np.iinfo(dtype).max
     levels = np.empty((*image_bchw.shape[2:], count), dtype)

@@ -33,11 +33,11 @@ def draw_preview(image: Tensor | NDArray[np.uint8], segments: Segments, *, state
     image: float 0..1 `[1, C, H, W]`, or uint8 RGB `[H, W, 3]`; is not changed. states: a word per segment, added to its text.
     Raises: PictureError if the picture or the states do not fit the segments.
     """
-    levels = to_uint8_rgb(image).copy() if isinstance(image, Tensor) else _checked(image).copy()
-    height, width = levels.shape[:2]
+    levels: NDArray[np.uint8] = np.array(to_uint8_rgb(image) if isinstance(image, Tensor) else _checked(image))
+    height, width = int(levels.shape[0]), int(levels.shape[1])
     if (width, height) != segments.size_wh:
-        raise PictureError(f"the picture has {width}x{height} pixels, the segments are of one of {segments.size_wh[0]}x{segments.size_wh[1]}; "
-                           f"scale them with `segments.scale_to`")
+        raise PictureError(f"the picture has {width}x{height} pixels, the segments are of one of {segments.size_wh[0]}x"
+                           f"{segments.size_wh[1]}; scale them with `segments.scale_to`")
     if states is not None and len(states) != len(segments):
         raise PictureError(f"{len(states)} states for {len(segments)} segments; give one word for each")
     for number, segment in enumerate(segments):

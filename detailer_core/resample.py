@@ -121,8 +121,7 @@ def lanczos(picture_bchw: Tensor, size_wh: SizeWH, window_xyxy: Box | None = Non
     _check(picture_bchw, size_wh)
     width, height = size_wh
     x0, y0, x1, y1 = window_xyxy or (0, 0, width, height)
-    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
-        raise PictureError(f"window {(x0, y0, x1, y1)} does not lie in the resampled picture of {width}x{height} pixels")
+    _check_window((x0, y0, x1, y1), size_wh)
     # Rows first: that product can read a window of a picture, and pictures whose channels come last, without a copy.
     pictures = [_resample_columns(_resample_rows(picture, height, y0, y1), width, x0, x1) for picture in picture_bchw]
     return torch.stack(pictures) if len(pictures) > 1 else pictures[0][None]
@@ -168,8 +167,16 @@ def resample(picture_bchw: Tensor, size_wh: SizeWH, resampler: Resampler = "lanc
     whole = pillow_8bit(picture_bchw, size_wh)
     if window_xyxy is None:
         return whole
+    _check_window(window_xyxy, size_wh)
     x0, y0, x1, y1 = window_xyxy
     return whole[..., y0:y1, x0:x1]
+
+
+def _check_window(window_xyxy: Box, size_wh: SizeWH) -> None:
+    x0, y0, x1, y1 = window_xyxy
+    width, height = size_wh
+    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+        raise PictureError(f"window {(x0, y0, x1, y1)} does not lie in the resampled picture of {width}x{height} pixels")
 
 
 def _check(picture_bchw: Tensor, size_wh: SizeWH) -> None:

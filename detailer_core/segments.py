@@ -143,10 +143,11 @@ def parse_picks(text: str) -> tuple[int, ...]:
     for part in filter(None, (p.strip() for p in text.split(","))):
         first, dash, last = part.partition("-")
         bounds = (first.strip(), last.strip() if dash else first.strip())
-        if not all(b.isdecimal() for b in bounds) or not 1 <= int(bounds[0]) <= int(bounds[1]):
+        readable = all(b.isdecimal() for b in bounds)
+        if readable and (any(len(b) > 9 for b in bounds) or int(bounds[1]) > 10_000):
+            raise SettingsError(f"'{part[:40]}' in '{text[:80]}' is too large; segments are numbered from 1", field="pick")
+        if not readable or not 1 <= int(bounds[0]) <= int(bounds[1]):
             raise SettingsError(f"cannot read '{part}' in the list of numbers '{text}'; write for example 1,3-5", field="pick")
-        if int(bounds[1]) > 10_000:
-            raise SettingsError(f"'{part}' in '{text}' is too large; segments are numbered from 1", field="pick")
         numbers += [n for n in range(int(bounds[0]), int(bounds[1]) + 1) if n not in numbers]
     return tuple(numbers)
 

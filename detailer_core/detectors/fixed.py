@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,7 +19,8 @@ from .base import Detection, DetectOptions
 class MaskDetector:
     """Each connected area of a mask (8 neighbours) is a detection with its mask. Only the number of detections is limited by the options.
 
-    An area is made of the pixels above the threshold; their soft values are kept, the others are 0: a lower threshold keeps more of soft edges.
+    An area is made of the pixels above the threshold; their soft values are kept, the others are 0. A lower threshold keeps more of a
+    soft edge.
     """
 
     def __init__(self, source: str | os.PathLike[str] | NDArray[np.generic] | Tensor, *, threshold: float = 0.5) -> None:
@@ -65,7 +65,7 @@ def _read_mask(path: str | os.PathLike[str]) -> Tensor:
     channels = image.shape[1]
     colours = image[0, : channels - 1 + channels % 2]
     # ITU-R 601-2 luma, as Pillow's conversion to grey.
-    grey = colours[0] if len(colours) == 1 else torch.tensordot(torch.tensor((0.299, 0.587, 0.114)), colours, dims=1).clamp(0, 1)
+    grey = colours[0] if len(colours) == 1 else (0.299 * colours[0] + 0.587 * colours[1] + 0.114 * colours[2]).clamp(0, 1)
     return grey if channels % 2 else grey * image[0, -1]
 
 
@@ -92,7 +92,7 @@ class TilesDetector:
     """A grid of overlapping tiles that covers the picture, row by row; all of them, whatever the options say."""
 
     def __init__(self, *, tile: int = 512, overlap: float = 0.125) -> None:
-        """tile: side in pixels, less where the picture is smaller. overlap: at least this share of a tile is covered by the next one, 0..0.9.
+        """tile: side in pixels, less where the picture is smaller. overlap: the next tile covers at least this share of one, 0..0.9.
 
         Raises: DetectorError if one is out of range.
         """

@@ -19,7 +19,8 @@ from .base import BoxFloat, Detection, DetectOptions
 LONG_SIDE = 1600
 """Larger pictures are looked at scaled down to this, in pixels: the time grows with the area."""
 
-_CASCADES = {"frontal": "haarcascade_frontalface_default.xml", "frontal too": "haarcascade_frontalface_alt2.xml", "profile": "haarcascade_profileface.xml"}
+_CASCADES = {"frontal": "haarcascade_frontalface_default.xml", "frontal too": "haarcascade_frontalface_alt2.xml",
+             "profile": "haarcascade_profileface.xml"}
 _SMALLEST_FACE = 24
 _SMALLEST_SHARE = 32
 _SCALE_STEP = 1.1
@@ -47,18 +48,18 @@ class HaarFaceDetector:
     """Frontal faces, and profiles of both sides, as boxes.
 
     A window that passes all stages of a cascade counts as evidence `1 - exp(-margin)`, 0..1, where margin is its level weight less the last
-    stage's threshold. A real face is hit by dozens of windows that nearly coincide, by both frontal cascades; a false one by a few, or by one
-    cascade. The evidence of such a bundle is added up per cascade, overlapping bundles are one face, and its confidence is
-    `1 - exp(-(2 * min(frontal, other frontal) + profile) / 27)`: 0.7..0.95 for clear frontal faces, 0.3..0.5 for profiles, mostly below 0.2 for
-    what is none. Faces are found from 24 pixels up, in larger pictures from 1/32 of the long side. `iou` of the options has no use here;
-    `image_size` replaces `LONG_SIDE`.
+    stage's threshold. A real face is hit by dozens of windows that nearly coincide, by both frontal cascades; a false one by a few, or by
+    one cascade. The evidence of such a bundle is added up per cascade, overlapping bundles are one face, and its confidence is
+    `1 - exp(-(2 * min(frontal, other frontal) + profile) / 27)`: 0.7..0.95 for clear frontal faces, 0.3..0.5 for profiles, mostly below 0.2
+    for what is none. Faces are found from 24 pixels up, in larger pictures from 1/32 of the long side. `iou` of the options has no use
+    here; `image_size` replaces `LONG_SIDE`.
     """
 
     def __init__(self) -> None:
         """Raises: DetectorError if this OpenCV has no cascades (version 5 has not)."""
         if not hasattr(cv2, "CascadeClassifier"):
-            raise DetectorError(f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; install opencv-python 4.x or "
-                                f"choose another detector, for example a YOLO file in models/detailer")
+            raise DetectorError(f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; install "
+                                f"opencv-python 4.x or choose another detector, for example a YOLO file in models/detailer")
         self._cascades = [_load(kind, name) for kind, name in _CASCADES.items()]
         self._lock = threading.Lock()  # a classifier keeps the picture it works on inside
 
@@ -91,9 +92,9 @@ def _load(kind: str, name: str) -> _Cascade:
     try:
         text = path.read_text(encoding="utf-8")  # read here, since OpenCV cannot open every path on Windows
     except OSError as error:
-        raise DetectorError(f"detector 'face_haar': {path} not found in this OpenCV {cv2.__version__}; install opencv-python 4.x anew or choose "
-                            f"another detector, for example a YOLO file in models/detailer") from error
-    classifier = cv2.CascadeClassifier()
+        raise DetectorError(f"detector 'face_haar': {path} not found in this OpenCV {cv2.__version__}; install opencv-python 4.x anew or "
+                            f"choose another detector, for example a YOLO file in models/detailer") from error
+    classifier: Any = vars(cv2)["CascadeClassifier"]()  # not an attribute as far as the stubs of OpenCV 5 know
     storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
     try:
         root = storage.getFirstTopLevelNode()
@@ -123,11 +124,11 @@ def _look(cascade: _Cascade, grey: NDArray[np.uint8]) -> Iterator[_Found]:
         view = np.ascontiguousarray(grey[:, ::-1]) if mirror else grey
         # No neighbours asked for, so that nothing is grouped: with levels put out, OpenCV would also group windows that failed.
         found = cascade.classifier.detectMultiScale3(view, _SCALE_STEP, 0, 0, (smallest, smallest), (0, 0), True)
-        boxes, levels, weights = (np.array(part, np.float64) for part in found)
+        boxes, levels, weights = (_rows(part, columns) for part, columns in zip(found, (4, 1, 1), strict=True))
         if boxes.size == 0:
             continue
-        passed = levels.reshape(-1) >= cascade.stages
-        boxes, margins = boxes.reshape(-1, 4)[passed], weights.reshape(-1)[passed] - cascade.threshold
+        passed = levels[:, 0] >= cascade.stages
+        boxes, margins = boxes[passed], weights[passed, 0] - cascade.threshold
         boxes[:, 2:] += boxes[:, :2]
         if mirror:
             boxes[:, [0, 2]] = grey.shape[1] - boxes[:, [2, 0]]
@@ -137,16 +138,22 @@ def _look(cascade: _Cascade, grey: NDArray[np.uint8]) -> Iterator[_Found]:
             yield _Found(kind=cascade.kind, box_xyxy=(x0, y0, x1, y1), evidence=float(evidence[members].sum()))
 
 
+def _rows(values: Any, columns: int) -> NDArray[np.float64]:
+    """What OpenCV gives for a list, in its many shapes, as `[n, columns]`."""
+    return np.array(values, np.float64).reshape((-1, columns))
+
+
 def _bundles(boxes_n4: NDArray[np.float64]) -> Iterator[NDArray[np.intp]]:
-    """Indices of boxes that nearly coincide, directly or through others: OpenCV's own rule (SimilarRects in objdetect), sides within 20 %."""
-    order = np.lexsort(boxes_n4.T)
+    """Indices of boxes that nearly coincide, directly or through others: sides within 20 %, as OpenCV has it (objdetect, SimilarRects)."""
+    order = np.lexsort(tuple(boxes_n4[:, i] for i in range(4)))
     boxes = boxes_n4[order]
     sizes = boxes[:, 2:] - boxes[:, :2]
     free = np.ones(len(boxes), bool)
     for first in range(len(boxes)):
         if not free[first]:
             continue
-        members, queue = [], [first]
+        members: list[int] = []
+        queue = [first]
         free[first] = False
         while queue:
             one = queue.pop()

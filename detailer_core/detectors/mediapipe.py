@@ -36,7 +36,8 @@ class _Kind:
 
 # The new interface has one short-range face model in wide use; for the full range it takes what is there.
 KINDS: dict[str, _Kind] = {
-    "mediapipe_face_full": _Kind(part="box", label="face", range=1, models=("blaze_face_full_range.tflite", "blaze_face_short_range.tflite")),
+    "mediapipe_face_full": _Kind(part="box", label="face", range=1,
+                                 models=("blaze_face_full_range.tflite", "blaze_face_short_range.tflite")),
     "mediapipe_face_short": _Kind(part="box", label="face", models=("blaze_face_short_range.tflite",)),
     "mediapipe_face_mesh": _Kind(part="mesh", label="face", models=("face_landmarker.task",)),
     "mediapipe_face_mesh_eyes_only": _Kind(part="eyes", label="eyes", models=("face_landmarker.task",)),
@@ -59,8 +60,8 @@ class MediaPipeDetector:
         try:
             self._mediapipe: Any = importlib.import_module("mediapipe")
         except ImportError as error:
-            raise DetectorError(f"detector '{name}' needs MediaPipe, which is not installed ({error}); install it (pip install mediapipe) or choose "
-                                f"another detector") from error
+            raise DetectorError(f"detector '{name}' needs MediaPipe, which is not installed ({error}); install it (pip install mediapipe) "
+                                f"or choose another detector") from error
         self._old = hasattr(self._mediapipe, "solutions")
         self._model = None if self._old else _find_model(name, self._kind, tuple(folders))
         self._lock = threading.Lock()
@@ -93,16 +94,18 @@ class MediaPipeDetector:
         solutions, wh = self._mediapipe.solutions, (picture.shape[1], picture.shape[0])
         if self._kind.part == "box":
             with solutions.face_detection.FaceDetection(model_selection=self._kind.range, min_detection_confidence=confidence) as network:
-                found = network.process(picture).detections or []
+                found: list[Any] = network.process(picture).detections or []
             boxes = [(f.location_data.relative_bounding_box, float(f.score[0])) for f in found]
             return [_box(b.xmin * wh[0], b.ymin * wh[1], b.width * wh[0], b.height * wh[1], score) for b, score in boxes]
         if self._kind.part == "hand":
             with solutions.hands.Hands(static_image_mode=True, max_num_hands=_MOST, min_detection_confidence=confidence) as network:
                 result = network.process(picture)
-            scores = [float(h.classification[0].score) for h in result.multi_handedness or []]
-            return self._hulls([_points(h.landmark, wh) for h in result.multi_hand_landmarks or []], scores, wh, ())
+            sides: list[Any] = result.multi_handedness or []
+            hands: list[Any] = result.multi_hand_landmarks or []
+            return self._hulls([_points(h.landmark, wh) for h in hands], [float(s.classification[0].score) for s in sides], wh, ())
         with solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=_MOST, min_detection_confidence=confidence) as network:
-            faces = [_points(f.landmark, wh) for f in network.process(picture).multi_face_landmarks or []]
+            meshes: list[Any] = network.process(picture).multi_face_landmarks or []
+        faces = [_points(m.landmark, wh) for m in meshes]
         mesh = solutions.face_mesh
         return self._hulls(faces, [1.0] * len(faces), wh, (_corners(mesh.FACEMESH_LEFT_EYE), _corners(mesh.FACEMESH_RIGHT_EYE)))
 
@@ -140,7 +143,8 @@ class MediaPipeDetector:
         except OSError as error:
             raise DetectorNotFoundError(f"{self._model} cannot be read: {error.strerror or error}; put it there again") from error
 
-    def _hulls(self, found: Sequence[Points], scores: Sequence[float], wh: tuple[int, int], eyes: Sequence[Sequence[int]]) -> list[Detection]:
+    def _hulls(self, found: Sequence[Points], scores: Sequence[float], wh: tuple[int, int],
+               eyes: Sequence[Sequence[int]]) -> list[Detection]:
         parts = [[points[list(eye)] for eye in eyes] if self._kind.part == "eyes" else [points] for points in found]
         hulls = (_hull(part, self._kind.label, score, wh) for part, score in zip(parts, scores, strict=True))
         return [hull for hull in hulls if hull is not None]
@@ -152,7 +156,8 @@ def _find_model(name: str, kind: _Kind, folders: Sequence[Path]) -> Path:
             if (folder / model).is_file():
                 return folder / model
     raise DetectorNotFoundError(f"detector '{name}' needs the model file {' or '.join(kind.models)}, which is not in "
-                                f"{', '.join(str(f) for f in folders) or 'any folder'}; download it from MediaPipe's model page and put it there")
+                                f"{', '.join(str(f) for f in folders) or 'any folder'}; download it from MediaPipe's model page and put it "
+                                f"there")
 
 
 def _box(x: float, y: float, width: float, height: float, score: float) -> Detection:

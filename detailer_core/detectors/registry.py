@@ -31,7 +31,8 @@ SUBFOLDERS = ("detailer", "adetailer", "ultralytics/bbox", "ultralytics/segm", "
 SUFFIXES = (".pt", ".safetensors", ".onnx")
 """Endings of model files."""
 
-_BUILTIN = {"face_haar": "Faces (Haar cascades, no model file)", "mask": "Areas of a mask", "whole": "The whole picture", "tiles": "Tiles of the picture"}
+_BUILTIN = {"face_haar": "Faces (Haar cascades, no model file)", "mask": "Areas of a mask", "whole": "The whole picture",
+            "tiles": "Tiles of the picture"}
 _TOLD = 20
 
 
@@ -50,7 +51,7 @@ class DetectorFolders:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorInfo:
-    """One detector that can be had. title: for people. path, root: the model file and the folder it was found in; None for built-in ones."""
+    """One detector that can be had. title: for people. path, root: the model file and the folder it was found in; None if built in."""
 
     name: str
     kind: Kind
@@ -62,17 +63,19 @@ class DetectorInfo:
 def list_detectors(folders: DetectorFolders) -> tuple[DetectorInfo, ...]:
     """Built-in detectors, MediaPipe's if it is installed, then model files, sorted.
 
-    A file is named as it is called; with its folder before it ("adetailer/face.pt") where several have that name. Links that lead out of their
-    folder, and what lies in hidden folders, are left out.
+    A file is named as it is called; with its folder before it ("adetailer/face.pt") where several have that name. Links that lead out of
+    their folder, and what lies in hidden folders, are left out.
     """
     builtin = [DetectorInfo(name=name, kind="builtin", title=title) for name, title in _BUILTIN.items()]
     if importlib.util.find_spec("mediapipe") is not None:
-        builtin += [DetectorInfo(name=name, kind="mediapipe", title=f"MediaPipe: {name.removeprefix('mediapipe_').replace('_', ' ')}") for name in KINDS]
+        titles = {name: f"MediaPipe: {name.removeprefix('mediapipe_').replace('_', ' ')}" for name in KINDS}
+        builtin += [DetectorInfo(name=name, kind="mediapipe", title=title) for name, title in titles.items()]
     return (*builtin, *_model_files(folders))
 
 
 def _model_files(folders: DetectorFolders) -> list[DetectorInfo]:
-    found = [(f"{prefix}/{path.relative_to(folder).as_posix()}", path, folder) for prefix, folder in folders.search_path() for path in _walk(folder)]
+    found = [(f"{prefix}/{path.relative_to(folder).as_posix()}", path, folder)
+             for prefix, folder in folders.search_path() for path in _walk(folder)]
     unique = {path: (full, folder) for full, path, folder in reversed(found)}  # a folder that is searched twice: the first name counts
     short = Counter(path.name for path in unique)
     full_names = Counter(full for full, _ in unique.values())
@@ -108,8 +111,8 @@ class DetectorShelf:
     def get(self, name: str, *, mask: MaskSource | None = None) -> Detector:
         """The detector of that name. mask: picture file or array, for the detector "mask" only.
 
-        Raises: DetectorNotFoundError, with what there is, for an unknown name or a file that is gone; ModelFileError for a file that is refused;
-        DetectorError for a mask that is missing or cannot be read, or a library that is not installed.
+        Raises: DetectorNotFoundError, with what there is, for an unknown name or a file that is gone; ModelFileError for a file that is
+        refused; DetectorError for a mask that is missing or cannot be read, or a library that is not installed.
         """
         if name == "mask":
             if mask is None:
@@ -171,5 +174,5 @@ def _not_found(name: str, infos: Sequence[DetectorInfo], folders: DetectorFolder
     near = difflib.get_close_matches(name.casefold(), [n.casefold() for n in names], n=1)
     hint = "; did you mean '" + next(n for n in names if n.casefold() == near[0]) + "'?" if near else ""
     more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return (f"detector '{name}' not found{hint or ';'} There are {', '.join(names[:_TOLD])}{more}; model files ({', '.join(SUFFIXES)}) belong into "
-            f"{folders.models_root / 'detailer'}")
+    return (f"detector '{name}' not found{hint or '.'} There are {', '.join(names[:_TOLD])}{more}; model files ({', '.join(SUFFIXES)}) "
+            f"belong into {folders.models_root / 'detailer'}")

@@ -21,24 +21,28 @@ from ..segments import LABEL_ALIASES, Segment, Segments, pick
 from .base import Detection
 
 By: TypeAlias = Literal["area", "confidence", "position"]
-Order: TypeAlias = Literal["none", "left-right", "right-left", "top-bottom", "bottom-top", "centre-edge", "largest", "smallest", "confidence"]
+Order: TypeAlias = Literal["none", "left-right", "right-left", "top-bottom", "bottom-top", "centre-edge", "largest", "smallest",
+                           "confidence"]
 MaskShape: TypeAlias = Literal["pixel", "box", "rounded", "ellipse"]
 Merge: TypeAlias = Literal["none", "merge", "merge-overlapping", "merge-invert"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelectionOptions:
-    """How detections become segments. Sides are in pixels, measured at the detector's own box; limits are included unless it says otherwise.
+    """How detections become segments. Sides are in pixels, measured at the detector's own box; limits are included.
 
-    min_confidence: 0..1. include_labels: only these, empty = all; exclude_labels: none of these. Both know the words "all", "eyes", "eyebrows",
-        "pupils" (REFERENCE item 47). drop_size: both sides must be longer than this (REFERENCE item 49).
-    min_ratio, max_ratio: the box's part in the picture, as a share of the picture's area, 0..1. min_side, max_side: of both sides; None = any.
+    min_confidence: 0..1. include_labels: only these, empty = all; exclude_labels: none of these. Both know the words "all",
+        "eyes", "eyebrows", "pupils" (REFERENCE item 47).
+    drop_size: both sides must be longer than this (REFERENCE item 49).
+    min_ratio, max_ratio: the box's part in the picture, as a share of the picture's area, 0..1. min_side, max_side: of both
+        sides; None = any.
     max_count: at most so many, 0 = all: the largest, the most confident, or ("position") the first in the chosen order.
     mask_shape: "pixel" = the detector's mask, the box if it has none. corner_radius: of "rounded", as a share of the short side, 0..0.5.
     dilation: kernel in pixels, negative shrinks (REFERENCE item 37); may reach beyond the box, is cut at the crop region.
     offset_x, offset_y: mask and box move so many pixels right and down before the crop region is made; what leaves the picture is cut.
     merge: one segment of all, one of each group whose masks' extents overlap, or one of everything else (if something was found at all).
-    crop_factor: crop region's side over the box's, 1 or more. crop_min_side: in pixels, None = any. pick: numbers such as "1,3-5", empty = all.
+    crop_factor: crop region's side over the box's, 1 or more. crop_min_side: in pixels, None = any. pick: numbers such as "1,3-5",
+        empty = all.
     Raises: SettingsError if a number is out of range.
     """
 
@@ -64,6 +68,7 @@ class SelectionOptions:
     pick: str = ""
 
     def __post_init__(self) -> None:
+        """Refuse numbers that make no sense."""
         if not (math.isfinite(self.crop_factor) and self.crop_factor >= 1):
             raise SettingsError(f"crop_factor must be 1 or more, got {self.crop_factor:g}", field="crop_factor")
         if self.max_count < 0:
@@ -87,7 +92,8 @@ def select(detections: Sequence[Detection], picture_wh: SizeWH, options: Selecti
     """The segments of a picture of this size. Detections without area in the picture, and segments whose mask is empty, are left out.
 
     Work and memory per segment depend on the size of its box and crop region, not on the picture's.
-    Raises: SettingsError for numbers in `pick` that cannot be read; DetectorError if a detection's mask does not fit its box; MaskError if it is no mask.
+    Raises: SettingsError for numbers in `pick` that cannot be read; DetectorError if a detection's mask does not fit its box; MaskError if
+    it is no mask.
     """
     kept = [d for d in detections if _fits(d, picture_wh, options)]
     shaped = [s for s in (_shape(d, picture_wh, options) for d in _at_most(kept, picture_wh, options)) if s is not None]
@@ -102,9 +108,11 @@ def _fits(detection: Detection, picture_wh: SizeWH, options: SelectionOptions) -
         return False
     x0, y0, x1, y1 = detection.box_xyxy
     sides, share = (x1 - x0, y1 - y0), area(enclosing_box(detection.box_xyxy, picture_wh)) / max(1, picture_wh[0] * picture_wh[1])
-    return (detection.confidence >= options.min_confidence and _has_label(detection.label, options) and min(sides) > options.drop_size and share > 0
-            and options.min_ratio <= share <= options.max_ratio
-            and (options.min_side is None or min(sides) >= options.min_side) and (options.max_side is None or max(sides) <= options.max_side))
+    return (detection.confidence >= options.min_confidence and _has_label(detection.label, options)
+            and share > 0 and options.min_ratio <= share <= options.max_ratio
+            and min(sides) > options.drop_size
+            and (options.min_side is None or min(sides) >= options.min_side)
+            and (options.max_side is None or max(sides) <= options.max_side))
 
 
 def _has_label(label: str, options: SelectionOptions) -> bool:
@@ -119,9 +127,9 @@ def _at_most(found: Sequence[Detection], picture_wh: SizeWH, options: SelectionO
     if not 0 < options.max_count < len(found):
         return list(found)
     boxes = [enclosing_box(d.box_xyxy, picture_wh) for d in found]
-    keys = {"area": lambda i: -area(boxes[i]), "confidence": lambda i: -found[i].confidence,
-            "position": lambda i: _order_key(boxes[i], found[i].confidence, picture_wh, options.order)}
-    best = sorted(range(len(found)), key=keys[options.max_count_by])[: options.max_count]
+    orders: dict[By, Order] = {"area": "largest", "confidence": "confidence", "position": options.order}
+    keys = [_order_key(box, d.confidence, picture_wh, orders[options.max_count_by]) for box, d in zip(boxes, found, strict=True)]
+    best = sorted(range(len(found)), key=keys.__getitem__)[: options.max_count]
     return [found[i] for i in sorted(best)]
 
 
@@ -136,7 +144,8 @@ def _shape(detection: Detection, picture_wh: SizeWH, options: SelectionOptions) 
     window = grow(seen, max(1, options.dilation) if options.dilation else 0, picture_wh)
     whole = torch.zeros(window[3] - window[1], window[2] - window[0])
     _part(whole, window, seen).copy_(_part(mask, moved, seen))
-    return _Shaped(box_xyxy=seen, window_xyxy=window, mask_hw=dilate(whole, options.dilation), label=detection.label, confidence=detection.confidence)
+    return _Shaped(box_xyxy=seen, window_xyxy=window, mask_hw=dilate(whole, options.dilation), label=detection.label,
+                   confidence=detection.confidence)
 
 
 def _own_mask(detection: Detection, box_xyxy: Box, options: SelectionOptions) -> Tensor:
@@ -176,7 +185,8 @@ def _union(group: Sequence[_Shaped]) -> _Shaped:
         view = _part(mask, window, one.window_xyxy)
         torch.maximum(view, one.mask_hw, out=view)
     best = max(group, key=lambda s: s.confidence)
-    return _Shaped(box_xyxy=_enclosing([s.box_xyxy for s in group]), window_xyxy=window, mask_hw=mask, label=best.label, confidence=best.confidence)
+    box = _enclosing([s.box_xyxy for s in group])
+    return _Shaped(box_xyxy=box, window_xyxy=window, mask_hw=mask, label=best.label, confidence=best.confidence)
 
 
 def _inverted(union: _Shaped, picture_wh: SizeWH) -> list[_Shaped]:
@@ -190,9 +200,11 @@ def _inverted(union: _Shaped, picture_wh: SizeWH) -> list[_Shaped]:
 def _groups(shaped: Sequence[_Shaped]) -> list[list[_Shaped]]:
     """Those whose masks' extents overlap, directly or through others, together; in the order of each group's first."""
     extents = [shift(inner, *s.window_xyxy[:2]) if (inner := nonzero_box(s.mask_hw)) is not None else (0, 0, 0, 0) for s in shaped]
-    free, groups = list(range(len(shaped))), []
+    free = list(range(len(shaped)))
+    groups: list[list[_Shaped]] = []
     while free:
-        members, queue = [], [free.pop(0)]
+        members: list[int] = []
+        queue = [free.pop(0)]
         while queue:
             one = queue.pop()
             members.append(one)

@@ -1,7 +1,8 @@
-"""YuNet: faces by a small network that OpenCV runs on any CPU. The model is a file of the OpenCV Zoo (`face_detection_yunet_2023mar.onnx`)."""
+"""YuNet: faces by a small network that OpenCV runs on any CPU. The model is OpenCV Zoo's `face_detection_yunet_2023mar.onnx`."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import threading
@@ -28,19 +29,20 @@ class YuNetDetector:
     def __init__(self, path: Path, *, name: str | None = None) -> None:
         """Read the model. name: how it is called; None = the file's name.
 
-        Raises: DetectorNotFoundError if there is no file; ModelFileError if OpenCV cannot read it or it is no YuNet; DetectorError if this OpenCV has
-        no FaceDetectorYN.
+        Raises: DetectorNotFoundError if there is no file; ModelFileError if OpenCV cannot read it or it is no YuNet; DetectorError if
+        this OpenCV has no FaceDetectorYN.
         """
         if not hasattr(cv2, "FaceDetectorYN"):
-            raise DetectorError(f"detector '{path.name}' needs FaceDetectorYN, which OpenCV {cv2.__version__} lacks; install opencv-python 4.8 or later")
+            raise DetectorError(f"detector '{path.name}' needs FaceDetectorYN, which OpenCV {cv2.__version__} lacks; install opencv-python "
+                                f"4.8 or later")
         self._name = name if name is not None else path.name
         self._network = _load(path)
         self._lock = threading.Lock()  # the network keeps size and thresholds inside
         try:
             self._look(np.zeros((_FIRST_SIZE[1], _FIRST_SIZE[0], 3), np.uint8), DetectOptions())
         except cv2.error as error:
-            raise ModelFileError(f"{path} is an ONNX model, but no YuNet of 2023 or later ({_reason(error)}); take face_detection_yunet_2023mar.onnx "
-                                 f"of the OpenCV Zoo") from error
+            raise ModelFileError(f"{path} is an ONNX model, but no YuNet of 2023 or later ({_reason(error)}); take "
+                                 f"face_detection_yunet_2023mar.onnx of the OpenCV Zoo") from error
 
     @property
     def name(self) -> str:
@@ -59,14 +61,14 @@ class YuNetDetector:
         height, width = picture_hwc.shape[:2]
         scale = min(1.0, (options.image_size or LONG_SIDE) / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(picture_hwc, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture_hwc
+        small: Any = cv2.resize(picture_hwc, size, interpolation=cv2.INTER_AREA) if scale < 1 else picture_hwc
         try:
             rows = self._look(np.ascontiguousarray(small[..., ::-1]), options)
         except cv2.error as error:
             raise DetectorError(f"detector '{self._name}' failed on a picture of {width}x{height} pixels: {_reason(error)}") from error
         across, down = width / size[0], height / size[1]
-        faces = [Detection(box_xyxy=(x * across, y * down, (x + w) * across, (y + h) * down), label="face", confidence=min(max(score, 0.0), 1.0))
-                 for x, y, w, h, score in rows]
+        faces = [Detection(box_xyxy=(x * across, y * down, (x + w) * across, (y + h) * down), label="face",
+                           confidence=min(max(score, 0.0), 1.0)) for x, y, w, h, score in rows]
         return sorted(faces, key=lambda face: -face.confidence)[: options.max_detections]
 
     def _look(self, picture_bgr: NDArray[np.uint8], options: DetectOptions) -> list[tuple[float, float, float, float, float]]:
@@ -76,15 +78,16 @@ class YuNetDetector:
             self._network.setScoreThreshold(float(options.confidence))
             self._network.setNMSThreshold(float(options.iou))
             _, found = self._network.detect(picture_bgr)
-        rows = [] if found is None else np.asarray(found, np.float64).reshape(-1, 15)[:, [0, 1, 2, 3, 14]].tolist()
-        return [(x, y, w, h, score) for x, y, w, h, score in rows if np.isfinite((x, y, w, h, score)).all()]
+        rows: list[list[float]] = [] if found is None else [[float(v) for v in row] for row in found]
+        return [(row[0], row[1], row[2], row[3], row[14]) for row in rows if all(math.isfinite(v) for v in row)]
 
 
 def _load(path: Path) -> Any:
     try:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
-        raise DetectorNotFoundError(f"detector file {path} cannot be read: {error.strerror or error}; put it there or choose another") from error
+        reason = error.strerror or error
+        raise DetectorNotFoundError(f"detector file {path} cannot be read: {reason}; put it there or choose another") from error
     if data.size == 0:
         raise ModelFileError(f"{path} is empty (0 bytes); download it anew")
     try:

@@ -163,7 +163,8 @@ def test_without_force_a_crop_beyond_max_size_is_skipped() -> None:
 
 
 @steady
-@given(st.tuples(sides, sides), st.tuples(sides, sides), st.integers(64, 2048), st.sampled_from(["bbox", "crop"]), st.integers(64, 4096), st.booleans())
+@given(st.tuples(sides, sides), st.tuples(sides, sides), st.integers(64, 2048), st.sampled_from(["bbox", "crop"]), st.integers(64, 4096),
+       st.booleans())
 def test_sizes_keep_to_max_size_and_shape(crop: g.SizeWH, bbox: g.SizeWH, guide: int, guide_for: str, maximum: int, force: bool) -> None:
     """A size that is not the crop's own exceeds no limit, enlarges, and has the crop's shape to a pixel."""
     decision = g.decide_size(crop, bbox, rule(guide, guide_for, maximum, force))

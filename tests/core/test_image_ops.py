@@ -13,7 +13,7 @@ from detailer_core import image_ops as ops
 from detailer_core.errors import MaskError, PictureError
 from detailer_core.geometry import Box
 
-steady = settings(deadline=None, max_examples=60)
+steady = settings(deadline=None, max_examples=40)
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
 DTYPES = {torch.float64: 1e-6, torch.float32: 2e-6, torch.float16: 3e-3, torch.bfloat16: 2e-2}
 """Types that pictures and masks may have, and how far from the exact value each may be."""

@@ -68,7 +68,9 @@ def stored_values(path: Path) -> np.ndarray:
         return np.array(image)
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("1", 1), ("L", 1), ("LA", 2), ("P", 3), ("RGB", 3), ("RGBA", 4), ("CMYK", 3), ("YCbCr", 3)])
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("1", 1), ("L", 1), ("LA", 2), ("P", 3), ("RGB", 3), ("RGBA", 4), ("CMYK", 3), ("YCbCr", 3)]
+)
 def test_modes_become_working_colours(mode: str, channels: int) -> None:
     """Each of Pillow's modes has 1 to 4 channels, float32 on the CPU, in 0..1."""
     image = rgb().convert(mode)
@@ -107,12 +109,28 @@ def test_all_16_bit_levels_survive(tmp_path: Path) -> None:
     assert (stored_values(tmp_path / "out.png").astype(np.int64)[moved] == levels[moved].astype(np.int64) + 300).all()
 
 
-@pytest.mark.parametrize(("name", "image"), [
-    ("grey.png", rgb().convert("L")), ("grey-alpha.png", rgb().convert("LA")), ("colour.png", rgb()), ("alpha.png", Image.fromarray(noise(16, 24, 4))),
-    ("deep.png", sixteen_bit()), ("deep.tif", sixteen_bit()), ("inks.tif", rgb().convert("CMYK")), ("colour.tif", rgb()), ("colour.bmp", rgb()),
-    ("colour.webp", rgb()), ("alpha.webp", Image.fromarray(noise(16, 24, 4))), ("palette.gif", palette_picture()),
-    ("clear.gif", palette_picture(transparency=3)), ("grey.gif", rgb().convert("L")), ("colour.tga", rgb()), ("colour.ppm", rgb()),
-    ("deep.pgm", Image.fromarray(noise(16, 24, dtype=np.uint16).astype(np.int32)))])
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("grey.png", rgb().convert("L")),
+        ("grey-alpha.png", rgb().convert("LA")),
+        ("colour.png", rgb()),
+        ("alpha.png", Image.fromarray(noise(16, 24, 4))),
+        ("deep.png", sixteen_bit()),
+        ("deep.tif", sixteen_bit()),
+        ("inks.tif", rgb().convert("CMYK")),
+        ("colour.tif", rgb()),
+        ("colour.bmp", rgb()),
+        ("colour.webp", rgb()),
+        ("alpha.webp", Image.fromarray(noise(16, 24, 4))),
+        ("palette.gif", palette_picture()),
+        ("clear.gif", palette_picture(transparency=3)),
+        ("grey.gif", rgb().convert("L")),
+        ("colour.tga", rgb()),
+        ("colour.ppm", rgb()),
+        ("deep.pgm", Image.fromarray(noise(16, 24, dtype=np.uint16).astype(np.int32))),
+    ],
+)
 def test_pixels_that_did_not_change_keep_their_values(tmp_path: Path, name: str, image: Image.Image) -> None:
     """Outside of what was redrawn every stored value is the original's, mode and format are kept, and inside it is another."""
     path = saved(tmp_path, image, name, **({"lossless": True, "exact": True} if name.endswith("webp") else {}))
@@ -128,8 +146,15 @@ def test_pixels_that_did_not_change_keep_their_values(tmp_path: Path, name: str,
     assert (before[where] != after[where]).any()
 
 
-@pytest.mark.parametrize(("name", "image", "mode"), [("bits.png", rgb().convert("1"), "L"), ("palette.png", palette_picture(), "RGB"),
-                                                      ("clear.png", palette_picture(transparency=3), "RGBA"), ("palette.bmp", palette_picture(), "RGB")])
+@pytest.mark.parametrize(
+    ("name", "image", "mode"),
+    [
+        ("bits.png", rgb().convert("1"), "L"),
+        ("palette.png", palette_picture(), "RGB"),
+        ("clear.png", palette_picture(transparency=3), "RGBA"),
+        ("palette.bmp", palette_picture(), "RGB"),
+    ],
+)
 def test_palettes_become_colours_when_something_changed(tmp_path: Path, name: str, image: Image.Image, mode: str) -> None:
     """A redrawn part has colours that a palette lacks: the picture is written in full colour, untouched pixels look as before."""
     path = saved(tmp_path, image, name)
@@ -270,8 +295,17 @@ def test_phone_picture_with_several_frames_gives_the_first(tmp_path: Path) -> No
         assert (image.format, getattr(image, "n_frames", 1)) == ("JPEG", 1)
 
 
-@pytest.mark.parametrize(("mode", "out", "expected"), [("RGB", "out.webp", "RGB"), ("CMYK", "out.png", "RGB"), ("LA", "out.webp", "RGBA"),
-                                                       ("RGBA", "out.tif", "RGBA"), ("L", "out.jpg", "L"), ("CMYK", "out.jpg", "RGB")])
+@pytest.mark.parametrize(
+    ("mode", "out", "expected"),
+    [
+        ("RGB", "out.webp", "RGB"),
+        ("CMYK", "out.png", "RGB"),
+        ("LA", "out.webp", "RGBA"),
+        ("RGBA", "out.tif", "RGBA"),
+        ("L", "out.jpg", "L"),
+        ("CMYK", "out.jpg", "RGB"),
+    ],
+)
 def test_the_ending_chooses_the_format(tmp_path: Path, mode: str, out: str, expected: str) -> None:
     """Another ending writes another format, in a mode that it has."""
     image = rgb().convert(mode)
@@ -303,6 +337,7 @@ def test_any_script_and_spaces_in_paths(tmp_path: Path, name: str) -> None:
 
 # ---- refusals
 
+
 def animated(folder: Path, name: str) -> Path:
     """A moving picture of two frames."""
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
@@ -313,7 +348,7 @@ def animated(folder: Path, name: str) -> Path:
 def test_moving_pictures_are_refused(tmp_path: Path, name: str) -> None:
     """GIF, WebP, APNG and TIFF of several frames are refused: all but one would be lost."""
     path = animated(tmp_path, name)
-    with pytest.raises(PictureError, match="has several frames or pages .*; save the one you want as a picture of its own"):
+    with pytest.raises(PictureError, match=r"has several frames or pages .*; save the one you want as a picture of its own"):
         read_picture(path)
 
 
@@ -321,8 +356,12 @@ def test_what_is_no_picture_is_refused(tmp_path: Path) -> None:
     """Missing, empty, a folder, or text: each says what and where."""
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello", encoding="utf-8")
-    for name, message in (("none.png", "not found; check the name"), ("empty.png", r"is empty \(0 bytes\); save it anew"),
-                          ("", "is a folder, not a picture; name the pictures inside"), ("text.png", "is not a picture, or damaged at its start")):
+    for name, message in (
+        ("none.png", "not found; check the name"),
+        ("empty.png", r"is empty \(0 bytes\); save it anew"),
+        ("", "is a folder, not a picture; name the pictures inside"),
+        ("text.png", "is not a picture, or damaged at its start"),
+    ):
         with pytest.raises(PictureError, match=message) as caught:
             read_picture(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
@@ -343,8 +382,12 @@ def test_cut_off_files_are_refused(tmp_path: Path, name: str) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA"]), place=st.floats(0, 1), values=st.binary(min_size=1, max_size=8),
-       end=st.floats(0.1, 1))
+@given(
+    kind=st.sampled_from(["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "TGA"]),
+    place=st.floats(0, 1),
+    values=st.binary(min_size=1, max_size=8),
+    end=st.floats(0.1, 1),
+)
 def test_damaged_files_give_a_picture_or_an_error(tmp_path: Path, kind: str, place: float, values: bytes, end: float) -> None:
     """Whatever is overwritten or cut: a picture comes back, or a PictureError."""
     buffer = io.BytesIO()
@@ -419,7 +462,9 @@ def test_the_input_is_never_overwritten(tmp_path: Path) -> None:
     picture = read_picture(path)
     (tmp_path / "sub").mkdir()
     for same in (path, tmp_path / "sub" / ".." / "in.png"):
-        with pytest.raises(PictureError, match="is the picture that was read; choose another name or folder, the original is never overwritten"):
+        with pytest.raises(
+            PictureError, match="is the picture that was read; choose another name or folder, the original is never overwritten"
+        ):
             write_picture(same, picture, picture.image_bchw)
     assert path.read_bytes() == before
 
@@ -439,7 +484,9 @@ def test_alpha_does_not_fit_into_jpeg(tmp_path: Path) -> None:
     """A format without alpha refuses a picture with it, and an older output stays whole."""
     picture = read_picture(saved(tmp_path, Image.fromarray(noise(16, 24, 4)), "in.png"))
     (tmp_path / "out.jpg").write_bytes(b"older")
-    with pytest.raises(PictureError, match=r"cannot write .*out\.jpg as JPEG: cannot write mode RGBA as JPEG; .*choose another file type such as \.png"):
+    with pytest.raises(
+        PictureError, match=r"cannot write .*out\.jpg as JPEG: cannot write mode RGBA as JPEG; .*choose another file type such as \.png"
+    ):
         write_picture(tmp_path / "out.jpg", picture, picture.image_bchw)
     assert (tmp_path / "out.jpg").read_bytes() == b"older"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png", "out.jpg"]
@@ -455,10 +502,14 @@ def test_results_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         write_picture(tmp_path / "out.png", picture, torch.full((1, 3, 16, 24), float("nan")))
 
 
-@pytest.mark.parametrize(("image", "message"), [
-    (Image.new("F", (4, 4)), "the picture is of mode F, which cannot be worked on; save it as RGB or grey, 8 bit"),
-    (Image.new("LAB", (4, 4)), "the picture is of mode LAB, which cannot be worked on"),
-    (Image.fromarray(np.full((4, 4), 70000, np.int32)), "the picture has 32 bit values 70000..70000; save it with 8 or 16 bit")])
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.new("F", (4, 4)), "the picture is of mode F, which cannot be worked on; save it as RGB or grey, 8 bit"),
+        (Image.new("LAB", (4, 4)), "the picture is of mode LAB, which cannot be worked on"),
+        (Image.fromarray(np.full((4, 4), 70000, np.int32)), "the picture has 32 bit values 70000..70000; save it with 8 or 16 bit"),
+    ],
+)
 def test_modes_that_cannot_be_worked_on_are_refused(image: Image.Image, message: str) -> None:
     """Floats, Lab and 32 bit values are refused by name."""
     with pytest.raises(PictureError) as caught:
@@ -477,6 +528,7 @@ def test_16_bit_colour_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 # ---- files and arrays
+
 
 def test_folders_are_expanded(tmp_path: Path) -> None:
     """A folder gives its pictures, sorted, by their endings; files are taken as they are; each once."""
@@ -505,7 +557,9 @@ def test_detectors_see_rgb(channels: int) -> None:
     assert (seen == (levels[..., :3] if channels > 2 else levels[..., :1])).all()
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(3, 4, 4), torch.zeros(2, 3, 4, 4), torch.zeros(1, 5, 4, 4), torch.zeros(1, 3, 4, 4, dtype=torch.uint8)])
+@pytest.mark.parametrize(
+    "bad", [torch.zeros(3, 4, 4), torch.zeros(2, 3, 4, 4), torch.zeros(1, 5, 4, 4), torch.zeros(1, 3, 4, 4, dtype=torch.uint8)]
+)
 def test_wrong_tensors_are_refused(bad: torch.Tensor) -> None:
     """Anything but one float picture is refused."""
     for function in (to_uint8_rgb, to_pil):

@@ -57,7 +57,9 @@ def test_tensors_and_arrays_look_the_same() -> None:
 @pytest.mark.parametrize("label", ["", "лицо", "顔", "Größe", "a\nb", "x" * 300])
 def test_any_label_can_be_drawn(label: str) -> None:
     """Labels of every script, of none and of any length do not stop the drawing."""
-    found = Segments(size_wh=(300, 200), items=(segment((300, 200), (250, 2, 299, 60), label), segment((300, 200), (0, 150, 9, 200), label)))
+    found = Segments(
+        size_wh=(300, 200), items=(segment((300, 200), (250, 2, 299, 60), label), segment((300, 200), (0, 150, 9, 200), label))
+    )
     preview = draw_preview(np.zeros((200, 300, 3), np.uint8), found, states=["done", "failed"])
     assert preview.size == (300, 200)
 
@@ -78,7 +80,9 @@ def test_boxes_without_area_are_passed_over() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     """Another size, too few states, or another kind of array are errors that say both numbers."""
     found = Segments(size_wh=(30, 20), items=(segment((30, 20), (5, 5, 10, 10)),))
-    with pytest.raises(PictureError, match=r"the picture has 20x30 pixels, the segments are of one of 30x20; scale them with `segments.scale_to`"):
+    with pytest.raises(
+        PictureError, match=r"the picture has 20x30 pixels, the segments are of one of 30x20; scale them with `segments.scale_to`"
+    ):
         draw_preview(np.zeros((30, 20, 3), np.uint8), found)
     with pytest.raises(PictureError, match="2 states for 1 segments; give one word for each"):
         draw_preview(np.zeros((20, 30, 3), np.uint8), found, states=["a", "b"])

@@ -164,10 +164,12 @@ def _assemble(archive: Archive, prefix: str, model: Stub, tree: ModuleTree, imag
     tensors = reader.read_folded(tree.convolutions)
     classes = _class_count(tree, tensors, archive.name)
     strides = model.state.get("stride")
-    largest = int(reader.read(strides).max()) if isinstance(strides, TensorRef) and 0 < strides.count <= 16 else 32
+    largest = 32.0
+    if isinstance(strides, TensorRef) and 0 < strides.count <= strides.storage.count <= 16:
+        largest = float(reader.read(strides).max())
     task = cast("Literal['detect', 'segment']", tree.layers[-1].kind)
     return YoloCheckpoint(family=tree.family, task=task, class_names=_names(model.state.get("names"), classes),
-                          stride=max(32, min(largest, 256)), image_size=image_size, layers=tree.layers, tensors=tensors)
+                          stride=int(largest) if 32 <= largest <= 256 else 32, image_size=image_size, layers=tree.layers, tensors=tensors)
 
 
 def _class_count(tree: ModuleTree, tensors: Mapping[str, torch.Tensor], file_name: str) -> int:

@@ -8,7 +8,8 @@ from typing import cast
 
 _STUB_PACKAGES = ("ultralytics.", "torch.nn.", "models.", "utils.")
 _STUB_NAMES = frozenset({
-    "numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "_codecs.encode", "pathlib.Path",
+    "numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct", "_codecs.encode", "pathlib.Path",
     "pathlib.PosixPath", "pathlib.WindowsPath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath", "pathlib._local.PosixPath",
     "pathlib._local.WindowsPath", "datetime.datetime", "datetime.date", "types.SimpleNamespace", "argparse.Namespace"})
 _DATA_TYPES = frozenset(f"torch.{name}" for name in (
@@ -21,9 +22,11 @@ STORAGE_TYPES = {"torch.HalfStorage": "float16", "torch.FloatStorage": "float32"
 MAPPINGS = frozenset({"collections.OrderedDict", "collections.defaultdict", "builtins.dict"})
 SEQUENCES = frozenset({"builtins.set", "builtins.frozenset", "builtins.list", "builtins.tuple", "torch.Size", "collections.deque"})
 REBUILD_TENSOR = "torch._utils._rebuild_tensor_v2"
-REBUILD_PARAMETER = "torch._utils._rebuild_parameter"
+REBUILD_PARAMETER = frozenset({"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"})
+METHOD = "builtins.getattr"
+"""How a pickle of protocol 2 names a method of a class: old segmentation models of ultralytics hold `Detect.forward`."""
 _PLAIN = frozenset({"builtins.int", "builtins.float", "builtins.str", "builtins.bool", "builtins.object", "torch.device",
-                    "torch.nn.parameter.Parameter", REBUILD_TENSOR, REBUILD_PARAMETER})
+                    "torch.nn.parameter.Parameter", METHOD, REBUILD_TENSOR}) | REBUILD_PARAMETER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ unpickler is not used: it calls what the file names, and a file can make it fill
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn, cast
 
 from detailer_core.detectors.yolo import inert
@@ -131,10 +131,12 @@ class _Machine:
         if text == inert.REBUILD_TENSOR:
             view = inert.tensor_ref(*given[:4]) if len(given) >= 4 else None
             return view if view is not None else self.refuse("a tensor does not fit into its numbers")
-        if text == inert.REBUILD_PARAMETER and given and isinstance(given[0], TensorRef):
+        if text in inert.REBUILD_PARAMETER and given and isinstance(given[0], TensorRef):
             return given[0]
         if callee.is_stub:
             return Stub(name=text)
+        if text == inert.METHOD:
+            return self.method(given)
         if text in inert.MAPPINGS:
             return self.mapping(given[-1] if given else ())
         if text in inert.SEQUENCES:
@@ -146,6 +148,13 @@ class _Machine:
         if text == "torch.device":
             return Stub(name=text)
         self.refuse(f"it calls '{text}' in a way that is not known")
+
+    def method(self, arguments: Sequence[object]) -> Name:
+        """The name of a method of a class that is only a name here; looking up anything else is refused."""
+        owner, attribute = arguments if len(arguments) == 2 else (None, None)
+        if not isinstance(owner, Name) or not owner.is_stub or not isinstance(attribute, str) or not attribute.isidentifier():
+            self.refuse(f"it wants '{inert.METHOD}' of something else than a layer, which no detector needs")
+        return self.name(owner.text, attribute[:MAX_NAME])
 
     def mapping(self, pairs: object) -> dict[object, object]:
         """A dictionary of pairs, as OrderedDict is pickled."""

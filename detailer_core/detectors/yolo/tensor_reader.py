@@ -12,8 +12,10 @@ from detailer_core.detectors.yolo.inert import StorageRef, TensorRef
 from detailer_core.detectors.yolo.module_tree import ConvParts
 from detailer_core.errors import ModelFileError
 
-MAX_NUMBERS = 400_000_000
+MAX_NUMBERS = 200_000_000
 """Most elements that all tensors of a model may have; the largest YOLOv5u has 155 million."""
+MAX_TENSOR = 40_000_000
+"""Most elements of one tensor; the largest convolution of the largest YOLOv5u has 15 million."""
 _SPARE = 4096
 """Elements by which a storage may exceed twice its tensor."""
 
@@ -56,6 +58,10 @@ class TensorReader:
         if total > MAX_NUMBERS or total > 2 * distinct:
             raise ModelFileError(f"model file '{self.archive.name}' refused: {total} numbers in its tensors and {distinct} in the file; "
                                  f"at most {MAX_NUMBERS} are read, and none many times")
+        largest = max((view.count for view in views), default=0)
+        if largest > MAX_TENSOR:
+            raise ModelFileError(f"model file '{self.archive.name}' refused: {largest} numbers in one tensor, at most "
+                                 f"{MAX_TENSOR} are read")
         if any(view.storage.count > 2 * view.count + _SPARE for view in views):
             raise ModelFileError(f"model file '{self.archive.name}' refused: a tensor uses only a small part of its numbers")
 
@@ -64,7 +70,7 @@ class TensorReader:
         dtype: torch.dtype = getattr(torch, storage.dtype)
         name = f"{self.prefix}data/{storage.key}"
         width = torch.empty((), dtype=dtype).element_size()
-        data = self.archive.read(name, MAX_NUMBERS * 4)
+        data = self.archive.read(name, (2 * MAX_TENSOR + _SPARE) * 8)
         if len(data) != storage.count * width:
             raise ModelFileError(f"model file '{self.archive.name}' refused: '{name}' has {len(data)} bytes instead of "
                                  f"{storage.count * width}; download it again")
@@ -72,14 +78,14 @@ class TensorReader:
 
     def _fold(self, path: str, parts: ConvParts) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight and bias of a convolution with its batch norm multiplied in. Source: Ioffe and Szegedy 2015, at inference."""
-        weight = self.read(parts.weight)
-        width = weight.shape[1] if parts.transposed else weight.shape[0]
-        bias = self.read(parts.bias) if parts.bias is not None else torch.zeros(width, dtype=torch.float32)
-        norm = [self.read(part) for part in parts.norm or ()]
-        if any(vector.shape != (width,) for vector in (bias, *norm)) or (norm and parts.transposed):
+        width = parts.weight.shape[1 if parts.transposed else 0]
+        vectors = [view for view in (parts.bias, *(parts.norm or ())) if view is not None]
+        if any(view.shape != (width,) for view in vectors) or (parts.norm and parts.transposed):
             raise ModelFileError(f"model file '{self.archive.name}' refused: the tensors of '{path}' do not belong together")
-        if not norm:
+        weight = self.read(parts.weight)
+        bias = self.read(parts.bias) if parts.bias is not None else torch.zeros(width, dtype=torch.float32)
+        if parts.norm is None:
             return weight, bias
-        gain, shift, mean, variance = norm
+        gain, shift, mean, variance = (self.read(view) for view in parts.norm)
         factor = gain / torch.sqrt(variance + parts.epsilon)
         return weight * factor[:, None, None, None], (bias - mean) * factor + shift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,9 @@ def test_areas_do_not_see_each_other() -> None:
     assert sum(float(f.mask_hw.sum()) for f in found if f.mask_hw is not None) == mask.sum()
 
 
-@pytest.mark.parametrize("source", [two_areas(), torch.from_numpy(two_areas())[None], (two_areas() * 255).astype(np.uint8), two_areas() > 0.5])
+@pytest.mark.parametrize(
+    "source", [two_areas(), torch.from_numpy(two_areas())[None], (two_areas() * 255).astype(np.uint8), two_areas() > 0.5]
+)
 def test_arrays_and_tensors_are_masks(source: object) -> None:
     """Every kind of array that is a mask has the same areas."""
     found = MaskDetector(source).detect(PICTURE, DetectOptions())  # type: ignore[arg-type]
@@ -129,20 +132,30 @@ def test_the_whole_picture_is_one_detection() -> None:
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(64, 1024), st.floats(0, 0.5))
 def test_tiles_cover_the_picture(width: int, height: int, tile: int, overlap: float) -> None:
     """Every pixel lies in a tile, tiles are equally large, lie inside, and overlap as much as asked for."""
-    boxes = [f.box_xyxy for f in TilesDetector(tile=tile, overlap=overlap).detect(np.broadcast_to(np.uint8(0), (height, width, 3)), DetectOptions())]
+    boxes = [
+        f.box_xyxy
+        for f in TilesDetector(tile=tile, overlap=overlap).detect(np.broadcast_to(np.uint8(0), (height, width, 3)), DetectOptions())
+    ]
     for low, high, length in ((0, 2, width), (1, 3, height)):
         spans = sorted({(b[low], b[high]) for b in boxes})
         side = min(tile, length)
         assert {b - a for a, b in spans} == {side}
         assert (spans[0][0], spans[-1][1]) == (0, length)
-        assert all(one[1] - other[0] >= side * overlap - 1 for one, other in zip(spans, spans[1:], strict=False))
+        assert all(one[1] - other[0] >= side * overlap - 1 for one, other in itertools.pairwise(spans))
     assert len(boxes) == len(set(boxes))
 
 
 def test_tiles_have_names_and_limits() -> None:
     """Four tiles of a picture, row by row; tiles that make no sense are refused."""
     found = TilesDetector(tile=20, overlap=0.1).detect(PICTURE, DetectOptions(max_detections=2))
-    assert [f.box_xyxy for f in found] == [(0, 0, 20, 20), (10, 0, 30, 20), (20, 0, 40, 20), (0, 10, 20, 30), (10, 10, 30, 30), (20, 10, 40, 30)]
+    assert [f.box_xyxy for f in found] == [
+        (0, 0, 20, 20),
+        (10, 0, 30, 20),
+        (20, 0, 40, 20),
+        (0, 10, 20, 30),
+        (10, 10, 30, 30),
+        (20, 10, 40, 30),
+    ]
     for tile, overlap in ((7, 0.1), (64, 0.95), (64, -0.1)):
         with pytest.raises(DetectorError, match=r"a tile has at least 8 pixels and overlaps by 0\.\.0\.9, got"):
             TilesDetector(tile=tile, overlap=overlap)

@@ -65,7 +65,9 @@ def test_a_profile_is_found_from_both_sides(mirrored: bool) -> None:
 
 
 @needs_cascades
-@pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "brick", "grass", "coins", "text", "page", "gravel", "immunohistochemistry"])
+@pytest.mark.parametrize(
+    "name", ["coffee", "chelsea", "rocket", "brick", "grass", "coins", "text", "page", "gravel", "immunohistochemistry"]
+)
 @pytest.mark.parametrize("long_side", [0, 1200])
 def test_pictures_without_faces_have_none(name: str, long_side: int) -> None:
     """No false face in photographs of things, animals and patterns at the usual confidence, also enlarged."""
@@ -137,13 +139,17 @@ def test_opencv_5_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
     with pytest.raises(DetectorError) as caught:
         HaarFaceDetector()
-    assert str(caught.value) == (f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; install opencv-python 4.x or "
-                                 "choose another detector, for example a YOLO file in models/detailer")
+    assert str(caught.value) == (
+        f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; install opencv-python 4.x or "
+        "choose another detector, for example a YOLO file in models/detailer"
+    )
 
 
 def test_missing_cascade_files_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """An OpenCV without the files of the cascades says which is missing."""
     monkeypatch.setattr(haar.cv2, "CascadeClassifier", lambda: None, raising=False)
     monkeypatch.setattr(haar.cv2, "data", SimpleNamespace(haarcascades="/nowhere/"), raising=False)
-    with pytest.raises(DetectorError, match=r"haarcascade_frontalface_default\.xml not found in this OpenCV .*; install opencv-python 4\.x anew or choose"):
+    with pytest.raises(
+        DetectorError, match=r"haarcascade_frontalface_default\.xml not found in this OpenCV .*; install opencv-python 4\.x anew or choose"
+    ):
         HaarFaceDetector()

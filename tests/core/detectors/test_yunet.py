@@ -24,6 +24,7 @@ SIDE = 24
 
 def field(number: int, value: int | bytes | str) -> bytes:
     """One field of a protobuf message: a number, or bytes with their length."""
+
     def varint(n: int) -> bytes:
         out = bytearray()
         while n > 127:
@@ -166,14 +167,18 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     """A sound model without YuNet's outputs is refused when it is loaded, not at the first picture."""
     path = tmp_path / "other_yunet.onnx"
     path.write_bytes(bright_cells(outputs=("cls", "obj")))
-    with pytest.raises(ModelFileError, match=r"other_yunet\.onnx is an ONNX model, but no YuNet of 2023 or later \(.*\); take face_detection_yunet_2023mar"):
+    with pytest.raises(
+        ModelFileError, match=r"other_yunet\.onnx is an ONNX model, but no YuNet of 2023 or later \(.*\); take face_detection_yunet_2023mar"
+    ):
         YuNetDetector(path)
 
 
 def test_an_opencv_without_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A build of OpenCV without the class says so."""
     monkeypatch.delattr(cv2, "FaceDetectorYN")
-    with pytest.raises(DetectorError, match=r"detector 'a\.onnx' needs FaceDetectorYN, which OpenCV .* lacks; install opencv-python 4\.8 or later"):
+    with pytest.raises(
+        DetectorError, match=r"detector 'a\.onnx' needs FaceDetectorYN, which OpenCV .* lacks; install opencv-python 4\.8 or later"
+    ):
         YuNetDetector(tmp_path / "a.onnx")
 
 

@@ -27,6 +27,14 @@ CLASSES = {name: _class(module, name) for module, names in {
 }.items() for name in names}
 
 
+def _forward(self: nn.Module) -> None:
+    """Stands for a method; it has no name of its own to be found by."""
+
+
+_forward.__qualname__, _forward.__module__ = "Detect.forward", CLASSES["Detect"].__module__
+CLASSES["Detect"].forward = _forward
+
+
 def make(kind: str, parts: dict[str, nn.Module] | None = None, **attributes: object) -> nn.Module:
     """A module of ultralytics with these parts and attributes."""
     module = CLASSES[kind]()
@@ -149,4 +157,5 @@ def save_model(tmp_path: Path, write_model: ModelSaver) -> ModelSaver:
 @pytest.fixture()
 def parts() -> types.SimpleNamespace:
     """The makers of modules, for tests that put together their own."""
-    return types.SimpleNamespace(make=make, conv=conv, bottleneck=bottleneck, c2f=c2f, c3=c3, head=head, model=model, attention=attention)
+    return types.SimpleNamespace(make=make, conv=conv, bottleneck=bottleneck, c2f=c2f, c3=c3, head=head, model=model, attention=attention,
+                                 classes=CLASSES)

@@ -61,6 +61,15 @@ def test_averaged_model_comes_first(save_model: Saver, parts: types.SimpleNamesp
     assert read_pt(path).class_names == ("averaged",)
 
 
+def test_old_segmentation_model(save_model: Saver, parts: types.SimpleNamespace) -> None:
+    """Early versions kept a method in the head, which protocol 2 pickles as a call of `getattr`; it is read as a name."""
+    whole = parts.model(task="segment")
+    whole.model[9].detect = parts.classes["Detect"].forward
+    path = save_model(module=whole)
+    assert b"getattr" in path.read_bytes()
+    assert read_pt(path).task == "segment"
+
+
 def test_names_that_are_no_text(save_model: Saver, parts: types.SimpleNamespace) -> None:
     """A class without a name of text is called by its number; a list of names is as good as a dictionary."""
     whole = parts.model()
@@ -174,6 +183,40 @@ def test_tensors_that_do_not_belong_together(save_model: Saver, parts: types.Sim
     whole = parts.model()
     whole.model[0].add_module("bn", nn.BatchNorm2d(5))
     with pytest.raises(ModelFileError, match=r"'model\.0' do not belong together"):
+        read_pt(save_model(module=whole))
+
+
+@pytest.mark.parametrize(("strides", "expected"), [
+    (torch.tensor([8.0, 64.0]), 64), (torch.zeros(5000)[:2], 32), (torch.tensor([float("nan")]), 32), (torch.tensor([1e9]), 32),
+    ("none", 32)])
+def test_stride(save_model: Saver, parts: types.SimpleNamespace, strides: object, expected: int) -> None:
+    """The largest stride counts; one that makes no sense, or hides many numbers, is taken for 32."""
+    whole = parts.model()
+    whole.stride = strides
+    assert read_pt(save_model(module=whole)).stride == expected
+
+
+def test_giant_tensor_is_not_read(save_model: Saver, parts: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tensor beyond measure, and too many of them, are refused before their numbers are read."""
+    path = save_model()
+    monkeypatch.setattr("detailer_core.detectors.yolo.tensor_reader.MAX_TENSOR", 1000)
+    with pytest.raises(ModelFileError, match="in one tensor, at most 1000"):
+        read_pt(path)
+    monkeypatch.setattr("detailer_core.detectors.yolo.tensor_reader.MAX_NUMBERS", 2000)
+    with pytest.raises(ModelFileError, match="at most 2000 are read"):
+        read_pt(path)
+
+
+def test_numbers_used_many_times(save_model: Saver, parts: types.SimpleNamespace) -> None:
+    """A file that looks larger than it is, by the same numbers in many layers or by slices of a large piece, is refused."""
+    whole = parts.model()
+    for name in ("cv2", "cv3"):
+        whole.model[9].get_submodule(name).extend([whole.model[3]] * 20)
+    with pytest.raises(ModelFileError, match="none many times"):
+        read_pt(save_model(module=whole))
+    whole = parts.model()
+    whole.model[0].bn.bias = nn.Parameter(torch.zeros(100_000)[:8])
+    with pytest.raises(ModelFileError, match="only a small part of its numbers"):
         read_pt(save_model(module=whole))
 
 
