@@ -91,7 +91,8 @@ def test_a_sampler_of_its_own_does_not_take_the_main_scheduler() -> None:
 
 @pytest.mark.parametrize(("noise_mask", "feather", "inpaint", "differential", "inpaint_model"), [
     (True, 0, False, False, False), (True, 1, False, True, False), (False, 20, True, False, False), (True, 0, True, False, True)])
-def test_differential_and_inpainting_follow_the_noise_mask(noise_mask: bool, feather: int, inpaint: bool, differential: bool, inpaint_model: bool) -> None:
+def test_differential_and_inpainting_follow_the_noise_mask(noise_mask: bool, feather: int, inpaint: bool, differential: bool,
+                                                           inpaint_model: bool) -> None:
     """Any feather of the noise mask is differential diffusion (REFERENCE item 32); an inpainting model acts with a noise mask only (item 34)."""
     values = {"noise_mask": noise_mask, "noise_mask_feather": feather, "inpaint_model": inpaint}
     sampling = resolve_sampling(make_settings(values), MAIN)
@@ -144,7 +145,8 @@ def test_segments_that_have_no_size_are_left_out(values: dict[str, Any], bbox: B
     assert made.skips[0].segment.bbox_xyxy == bbox
 
 
-@pytest.mark.parametrize(("tag", "order"), [("[ASC]", [1, 2, 0]), ("[DSC]", [0, 2, 1]), ("[ASC-SIZE]", [0, 1, 2]), ("[DSC-SIZE]", [2, 1, 0]), ("", [0, 1, 2])])
+@pytest.mark.parametrize(("tag", "order"), [("[ASC]", [1, 2, 0]), ("[DSC]", [0, 2, 1]), ("[ASC-SIZE]", [0, 1, 2]), ("[DSC-SIZE]", [2, 1, 0]),
+                                             ("", [0, 1, 2])])
 def test_order_of_work(tag: str, order: list[int]) -> None:
     """By place or area of the box as the prompt says; seeds follow that order."""
     boxes = [(120, 20, 130, 30), (10, 20, 30, 40), (60, 10, 90, 45)]
