@@ -32,4 +32,5 @@ def _between_marks(text: str) -> str:
 
 if __name__ == "__main__":
     old = README.read_text(encoding="utf-8")
-    README.write_text(old.replace(_between_marks(old), "\n" + markdown_table()), encoding="utf-8")
+    head, rest = old.split("<!-- settings -->")
+    README.write_text(f"{head}<!-- settings -->\n{markdown_table()}<!-- /settings -->" + rest.split("<!-- /settings -->")[1], encoding="utf-8")
