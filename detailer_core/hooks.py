@@ -7,6 +7,7 @@ one passes `after_decode` only); `after_paste` (for each segment). Latents are f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .errors import HookError
+from .errors import EngineUnsupportedError, HookError
 from .geometry import Box, SizeWH
 from .sampling import Sampling
 from .segments import Segments
@@ -22,11 +23,17 @@ from .segments import Segments
 T = TypeVar("T")
 
 
+def _cannot_invert(given: CycleInput) -> Tensor:
+    raise EngineUnsupportedError("hooks: this engine cannot run its sampler backwards (inversion); leave 'unsample' away")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class CycleInput:
     """What one sampling pass starts from.
 
     latents_bchw, noise_bchw: same shape, the noise with standard deviation 1. cycle: 0-based, of `cycles`. seeds: of this cycle, one a segment.
+    masks_b1hw: the noise masks, 0..1, at the latents' size; None = redraw all. invert: gives the noise, shaped as the latents, from which the
+    model's deterministic sampler would come back to the latents of the pass it is given; raises EngineUnsupportedError where the engine cannot.
     """
 
     latents_bchw: Tensor
@@ -35,6 +42,8 @@ class CycleInput:
     cycle: int
     cycles: int
     seeds: tuple[int, ...]
+    masks_b1hw: Tensor | None = None
+    invert: Callable[[CycleInput], Tensor] = _cannot_invert
 
 
 class DetailerHook:
@@ -53,6 +62,11 @@ class DetailerHook:
     def needs_latents(self) -> bool:
         """Whether it uses a point that only an engine in latent space has."""
         return any(self.uses(point) for point in LATENT_POINTS)
+
+    @property
+    def needs_inversion(self) -> bool:
+        """Whether it calls `CycleInput.invert`, which not every engine has; then it is refused there before anything is drawn."""
+        return False
 
     def after_detection(self, segments: Segments) -> Segments:
         """The segments to work on, in order."""
@@ -79,7 +93,7 @@ class DetailerHook:
         return noise_bchw
 
     def before_sampling(self, given: CycleInput) -> CycleInput:
-        """All that a cycle is sampled with."""
+        """All that a cycle is sampled with. Of its sampling, engines heed steps, cfg and denoise."""
         return given
 
     def before_decode(self, latents_bchw: Tensor) -> Tensor:
@@ -114,8 +128,15 @@ class CombinedHook(DetailerHook):
         """Whether one of them does."""
         return any(h.uses(point) for h in self.hooks)
 
+    @property
+    def needs_inversion(self) -> bool:
+        """Whether one of them does."""
+        return any(h.needs_inversion for h in self.hooks)
+
     def _fold(self, point: str, value: Any, *rest: Any) -> Any:
         for hook in self.hooks:
+            if not hook.uses(point):
+                continue  # watching a hook costs a look at every value
             value = getattr(hook, point)(value, *rest)
         return value
 
@@ -175,6 +196,11 @@ class GuardedHook(DetailerHook):
         """Whether the watched hook does."""
         return self.hook.uses(point)
 
+    @property
+    def needs_inversion(self) -> bool:
+        """Whether the watched hook does."""
+        return self.hook.needs_inversion
+
     def _call(self, point: str, call: Callable[[], T], check: Callable[[T], str]) -> T:
         try:
             value = call()
@@ -222,7 +248,7 @@ class GuardedHook(DetailerHook):
                 return f"expected a CycleInput, got {type(value).__name__}"
             if not isinstance(value.sampling, Sampling):
                 return f"expected its sampling to be a Sampling, got {type(value.sampling).__name__}"
-            return _unlike(value.latents_bchw, given.latents_bchw) or _unlike(value.noise_bchw, given.noise_bchw)
+            return _bad_sampling(value.sampling) or _unlike(value.latents_bchw, given.latents_bchw) or _unlike(value.noise_bchw, given.noise_bchw)
 
         return self._call("before_sampling", lambda: self.hook.before_sampling(given), check)
 
@@ -237,6 +263,20 @@ class GuardedHook(DetailerHook):
     def after_paste(self, picture_bchw: Tensor, paste_xyxy: Box) -> Tensor:
         """See `DetailerHook`."""
         return self._tensor("after_paste", picture_bchw, lambda: self.hook.after_paste(picture_bchw, paste_xyxy))
+
+
+def combine(hooks: Sequence[DetailerHook]) -> DetailerHook:
+    """All of them as one, each watched on its own so that messages name it; those that change nothing are left out."""
+    watched = [hook if isinstance(hook, GuardedHook) else GuardedHook(hook) for hook in hooks if type(hook) is not DetailerHook]
+    if not watched:
+        return DetailerHook()
+    return watched[0] if len(watched) == 1 else CombinedHook(watched)
+
+
+def _bad_sampling(value: Sampling) -> str:
+    if type(value.steps) is not int or value.steps < 1:
+        return f"expected a whole number of steps from 1 on, got {value.steps!r}"
+    return "" if 0 <= value.denoise <= 1 and math.isfinite(value.cfg) else f"expected denoise in 0..1 and a finite cfg, got {value.denoise}, {value.cfg}"
 
 
 def _unlike(value: object, given: Tensor) -> str:

@@ -64,8 +64,7 @@ def _component(field: Field, choices: Choices, elem_id: str) -> Any:
     if option.kind == "bool":
         return gr.Checkbox(label=option.label, value=value, info=option.help, elem_id=elem_id)
     if option.kind == "text":
-        return gr.Textbox(label=option.label, value=value, lines=option.lines, placeholder=option.help if len(option.help) < 90 else "",
-                          info=option.help, elem_id=elem_id)
+        return gr.Textbox(label=option.label, value=value, lines=option.lines, info=option.help, elem_id=elem_id)
     if option.maximum is not None and option.maximum > 2**20:
         return gr.Number(label=option.label, value=value, precision=0, info=option.help, elem_id=elem_id)
     return gr.Slider(minimum=option.minimum, maximum=option.maximum, step=option.step, label=option.label, value=value, info=option.help,

@@ -7,7 +7,8 @@ before anything is sampled. `tests/conformance.py` holds every engine to this pa
 - Noise masks come blurred, at the crop's resolution (not the sampling size); `latent_masks.to_latent_size` brings them to the latent's.
   With `sampling.differential` they are thresholds per step, see `latent_masks.differential_mask`; else they blend the kept latent in at each step.
 - Cycle k samples with seed + k and starts from the latents of cycle k - 1, without a VAE round trip; the masks stay.
-- Hooks are called at the points that `hooks` names, once a wave.
+- Hooks are called at the points that `hooks` names, once a wave. What `before_sampling` returns is what is sampled: latents, noise, steps, cfg, denoise.
+- `inversion` means that the backend of `latent.run_cycles` has `invert`: the deterministic sampler run backwards, see `latent.InvertingBackend`.
 - Out of memory is an EngineMemoryError; a picture-spoiling interrupt is `finished=False`; everything else that fails is an EngineError.
 """
 
@@ -37,6 +38,7 @@ class Capabilities:
     inpaint_model: bool = False
     refiner: bool = False
     checkpoint: bool = False
+    inversion: bool = False
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
 
@@ -109,6 +111,7 @@ def check_supported(engine: Engine, sampling: Sampling, hook: DetailerHook) -> N
         "refiner": (sampling.refiner is not None and not can.refiner, "a refiner"),
         "checkpoint": (bool(sampling.checkpoint) and not can.checkpoint, "another checkpoint"),
         "hook": (hook.needs_latents and not can.latents, f"hook '{hook.name}', which works on latents"),
+        "hooks": (hook.needs_inversion and not can.inversion, f"hook '{hook.name}', which runs the sampler backwards (inversion); leave it away"),
         "sampler": (bool(can.samplers) and sampling.sampler not in can.samplers, f"sampler '{sampling.sampler}'; it has {', '.join(can.samplers)}"),
         "scheduler": (bool(can.schedulers) and sampling.scheduler not in can.schedulers,
                       f"scheduler '{sampling.scheduler}'; it has {', '.join(can.schedulers)}"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from ..hooks import CycleInput
 from ..sampling import wrap_seed
 from .base import Control, Redrawn, WaveRequest
+from .latent_masks import to_latent_size
 
 
 class LatentBackend(Protocol):
@@ -32,6 +33,19 @@ class LatentBackend(Protocol):
         ...
 
 
+@runtime_checkable
+class InvertingBackend(Protocol):
+    """What an engine with `Capabilities.inversion` brings as well."""
+
+    def invert(self, request: WaveRequest, given: CycleInput) -> Tensor:
+        """Noise of the latents' shape from which a pass with the deterministic sampler comes back to `given.latents_bchw`, each row by itself.
+
+        With `given`'s steps, denoise and masks, and the wave's prompts; the sampler's own equation, followed from the latents towards noise and
+        scaled so that the pass starts from it as from `given.noise_bchw`. An interrupt may return what it has: the pass is interrupted, too.
+        """
+        ...
+
+
 def redraw_latent(backend: LatentBackend, request: WaveRequest, control: Control) -> Redrawn:
     """One wave through encode, cycles and decode; the crops as they were, and not finished, if it was interrupted."""
     latents = request.hook.after_encode(backend.encode(request), request.seeds)
@@ -45,16 +59,25 @@ def redraw_latent(backend: LatentBackend, request: WaveRequest, control: Control
 def run_cycles(backend: LatentBackend, request: WaveRequest, latents_bchw: Tensor, control: Control) -> Tensor | None:
     """The latents after all cycles, None if interrupted. Cycle k has seed + k (REFERENCE items 1, 41)."""
     cycles = request.sampling.cycles
+    # Only hooks look at the masks here.
+    masks = to_latent_size(request.noise_masks, latents_bchw) if request.hook.uses("before_sampling") else None
     for cycle in range(cycles):
         if control.stopped():
             return None
         seeds = tuple(wrap_seed(seed + cycle) for seed in request.seeds)
         start = request.hook.before_cycle(latents_bchw, cycle, cycles)
         noise = request.hook.noise(backend.noise(request, start, seeds, cycle), seeds, cycle)
-        given = CycleInput(latents_bchw=start, noise_bchw=noise, sampling=request.sampling, cycle=cycle, cycles=cycles, seeds=seeds)
-        given = request.hook.before_sampling(given)
+        given = CycleInput(latents_bchw=start, noise_bchw=noise, sampling=request.sampling, cycle=cycle, cycles=cycles, seeds=seeds, masks_b1hw=masks)
+        given = request.hook.before_sampling(_with_inversion(backend, request, given))
         sampled = backend.sample(replace(request, sampling=given.sampling), given)
         if sampled is None:
             return None
         latents_bchw = sampled
     return latents_bchw
+
+
+def _with_inversion(backend: LatentBackend, request: WaveRequest, given: CycleInput) -> CycleInput:
+    """The cycle's input, able to ask the backend for its inversion if that has one."""
+    if not isinstance(backend, InvertingBackend):
+        return given
+    return replace(given, invert=lambda bent: backend.invert(replace(request, sampling=bent.sampling), bent))

@@ -138,8 +138,8 @@ def raising(error: Exception) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("error", [ValueError("no"), KeyError("k"), PictureError("no"), MaskError("no"), SettingsError("no"), EngineMemoryError("no")],
-                         ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("error", [ValueError("no"), KeyError("k"), PictureError("no"), MaskError("no"), SettingsError("no"),
+                                   EngineMemoryError("no")], ids=lambda e: type(e).__name__)
 def test_what_a_hook_raises_names_it_and_the_point(point: str, error: Exception) -> None:
     """Whatever it is, this project's own errors included, it becomes one HookError that keeps the cause."""
     with pytest.raises(HookError, match=rf"^hook 'Bad' failed at {point}: {type(error).__name__}: ") as caught:
@@ -186,7 +186,7 @@ def test_wrong_tensors_are_refused(point: str, act: Callable[..., Any], text: st
     ("sampling_size", 64, "expected two positive whole numbers, got 64"),
     ("before_sampling", None, "expected a CycleInput, got NoneType"),
     ("before_sampling", LATENTS, "expected a CycleInput, got Tensor"),
-    ("before_sampling", replace(CYCLE, latents_bchw=LATENTS[:1]), r"expected a float tensor of shape \(2, 4, 8, 8\), got torch.float32 \(1, 4, 8, 8\)"),
+    ("before_sampling", replace(CYCLE, latents_bchw=LATENTS[:1]), r"expected a float tensor of shape \(2, 4, 8, 8\), got torch.float32 \(1, "),
     ("before_sampling", replace(CYCLE, noise_bchw=LATENTS / 0), "it holds values that are not finite"),
     ("before_sampling", replace(CYCLE, sampling=None), "expected its sampling to be a Sampling, got NoneType"),  # type: ignore[arg-type]
 ])
@@ -224,7 +224,8 @@ def test_a_bad_hook_fails_its_segments_only(point: str, kind: str) -> None:
     before = picture()
     result = run(hook_at(point, act), limit=1, before=before)
     assert states(result) == ["done", "failed", "done"]
-    assert result.outcomes[0][1].reason.startswith(f"hook 'Bad' {'failed' if 'rror' in kind or kind == 'raises' else 'returned something wrong'} at {point}: ")
+    what = "failed" if kind in ("raises", "PictureError") else "returned something wrong"
+    assert result.outcomes[0][1].reason.startswith(f"hook 'Bad' {what} at {point}: ")
     wanted = run(DetailerHook(), limit=1, before=before).pictures[0].clone()
     wanted[..., 20:60, 60:100] = before[..., 20:60, 60:100]
     assert torch.equal(result.pictures[0], wanted)

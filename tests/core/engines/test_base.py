@@ -1,0 +1,81 @@
+"""The engine contract: what an engine lacks is told by the name of the setting to change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from stub_engine import StubEngine
+
+from detailer_core.engines.base import Capabilities, Control, Redrawn, check_supported
+from detailer_core.engines.filter import FilterEngine
+from detailer_core.engines.registry import NAMES, make_engine
+from detailer_core.errors import EngineError, EngineUnsupportedError
+from detailer_core.hooks import DetailerHook
+from detailer_core.sampling import Refiner, Sampling
+
+EVERYTHING = Capabilities(inpaint_model=True, refiner=True, checkpoint=True)
+DEMANDING = Sampling(cycles=2, differential=True, inpaint_model=True, checkpoint="other", refiner=Refiner(checkpoint="fine", ratio=0.2),
+                     sampler="Euler", scheduler="Karras")
+
+
+class LatentHook(DetailerHook):
+    """Works on latents."""
+
+    def before_decode(self, latents_bchw: torch.Tensor) -> torch.Tensor:
+        """As they are."""
+        return latents_bchw
+
+
+def engine(can: Capabilities) -> StubEngine:
+    """An engine that can do this."""
+    return type("Engine", (StubEngine,), {"capabilities": can})()
+
+
+def test_an_engine_that_can_do_all_is_asked_anything() -> None:
+    """Nothing is refused, whatever the sampler is called where the engine does not care."""
+    check_supported(engine(EVERYTHING), DEMANDING, LatentHook())
+    check_supported(engine(replace(EVERYTHING, samplers=("Euler",), schedulers=("Karras", "Simple"))), DEMANDING, LatentHook())
+
+
+@pytest.mark.parametrize(("missing", "text"), [
+    ({"cycles": False}, "cycle: the engine 'stub' does not support more than one cycle"),
+    ({"noise_mask": False}, "noise_mask: the engine 'stub' does not support a noise mask"),
+    ({"differential": False}, r"noise_mask_feather: the engine 'stub' does not support differential diffusion \(set it to 0\)"),
+    ({"inpaint_model": False}, "inpaint_model: the engine 'stub' does not support inpainting models"),
+    ({"refiner": False}, "refiner: the engine 'stub' does not support a refiner"),
+    ({"checkpoint": False}, "checkpoint: the engine 'stub' does not support another checkpoint"),
+    ({"latents": False}, "hook: the engine 'stub' does not support hook 'LatentHook', which works on latents"),
+    ({"samplers": ("DDIM", "LMS")}, "sampler: the engine 'stub' does not support sampler 'Euler'; it has DDIM, LMS"),
+    ({"schedulers": ("Simple",)}, "scheduler: the engine 'stub' does not support scheduler 'Karras'; it has Simple"),
+])
+def test_what_is_missing_is_refused(missing: dict[str, object], text: str) -> None:
+    """Each lack stops a run that needs it, and only such a run."""
+    lacking = engine(replace(EVERYTHING, **missing))  # type: ignore[arg-type]
+    with pytest.raises(EngineUnsupportedError, match=f"^{text}$"):
+        check_supported(lacking, DEMANDING, LatentHook())
+    modest = Sampling(noise_mask="noise_mask" not in missing, sampler="LMS" if "samplers" in missing else "Euler",
+                      scheduler="Simple" if "schedulers" in missing else "Karras")
+    check_supported(lacking, modest, DetailerHook())
+
+
+def test_an_engine_without_a_model_ignores_sampling() -> None:
+    """Steps and samplers mean nothing to it, so the same settings can be previewed."""
+    check_supported(engine(Capabilities(diffusion=False, cycles=False, noise_mask=False, samplers=("none",))), DEMANDING, DetailerHook())
+
+
+def test_defaults_of_the_contract() -> None:
+    """A wave is finished unless it says otherwise, and nobody stops a run unless asked to."""
+    assert Redrawn(images_bchw=torch.zeros(1, 3, 8, 8)).finished
+    assert Control().stopped() is False
+
+
+def test_engines_by_name() -> None:
+    """Each known name makes its engine anew; another is refused with the known ones."""
+    for name in NAMES:
+        assert make_engine(name).name == name
+        assert make_engine(name) is not make_engine(name)
+    assert isinstance(make_engine("filter"), FilterEngine)
+    with pytest.raises(EngineError, match=f"^unknown engine 'nonsense'; choose one of {', '.join(NAMES)}$"):
+        make_engine("nonsense")
