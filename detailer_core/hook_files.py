@@ -55,7 +55,8 @@ def load_hook_from_folder(folder: Path | None, name: str, arguments: Mapping[str
     Raises: HookError also for a name that could lead elsewhere (separators, "..", a link that leaves the folder).
     """
     if folder is None:
-        raise HookError(f"hook file '{name}': hook files are switched off; whoever runs this machine has to choose a folder for them")
+        raise HookError(f"hook file '{name}': hook files are switched off in settings; on the command line use --hook, elsewhere whoever "
+                        "runs the machine has to choose a folder for them")
     if not _is_plain(name):
         raise HookError(f"hook file '{name[:80]}': expected the plain name of a .py file, without folders; put the file into {folder}")
     if not folder.is_dir():

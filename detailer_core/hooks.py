@@ -201,7 +201,7 @@ class GuardedHook(DetailerHook):
         """Whether the watched hook does."""
         return self.hook.needs_inversion
 
-    def _call(self, point: str, call: Callable[[], T], check: Callable[[T], str]) -> T:
+    def _call(self, point: str, call: Callable[[], T], check: Callable[[Any], str]) -> T:
         try:
             value = call()
         except HookError:
@@ -243,11 +243,9 @@ class GuardedHook(DetailerHook):
 
     def before_sampling(self, given: CycleInput) -> CycleInput:
         """See `DetailerHook`."""
-        def check(value: CycleInput) -> str:
+        def check(value: Any) -> str:
             if not isinstance(value, CycleInput):
                 return f"expected a CycleInput, got {type(value).__name__}"
-            if not isinstance(value.sampling, Sampling):
-                return f"expected its sampling to be a Sampling, got {type(value.sampling).__name__}"
             return _bad_sampling(value.sampling) or _unlike(value.latents_bchw, given.latents_bchw) or _unlike(value.noise_bchw, given.noise_bchw)
 
         return self._call("before_sampling", lambda: self.hook.before_sampling(given), check)
@@ -273,10 +271,14 @@ def combine(hooks: Sequence[DetailerHook]) -> DetailerHook:
     return watched[0] if len(watched) == 1 else CombinedHook(watched)
 
 
-def _bad_sampling(value: Sampling) -> str:
-    if type(value.steps) is not int or value.steps < 1:
-        return f"expected a whole number of steps from 1 on, got {value.steps!r}"
-    return "" if 0 <= value.denoise <= 1 and math.isfinite(value.cfg) else f"expected denoise in 0..1 and a finite cfg, got {value.denoise}, {value.cfg}"
+def _bad_sampling(value: object) -> str:
+    if not isinstance(value, Sampling):
+        return f"expected its sampling to be a Sampling, got {type(value).__name__}"
+    steps, denoise, cfg = (getattr(value, name) for name in ("steps", "denoise", "cfg"))
+    if type(steps) is not int or steps < 1:
+        return f"expected a whole number of steps from 1 on, got {steps!r}"
+    finite = all(isinstance(v, (int, float)) and math.isfinite(v) for v in (denoise, cfg))
+    return "" if finite and 0 <= denoise <= 1 else f"expected denoise in 0..1 and a finite cfg, got {denoise!r} and {cfg!r}"
 
 
 def _unlike(value: object, given: Tensor) -> str:

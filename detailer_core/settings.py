@@ -123,6 +123,10 @@ class UnitSettings:
     wave_pixels: int = _option(4 * 1024 * 1024, "Wave limit", "At most so many pixels are sampled together; 0 = one segment at a time.", "Blending",
                                minimum=0, maximum=2**28, step=1024)
 
+    hooks: str = _option("", "Hooks", "What bends the redrawing, parts separated by ';': denoise 0.6->0.3 and steps ->30 and cfg ->5 go from the "
+                         "first cycle to the last; noise 0.1 adds noise; variation 1234 0.2 varies it; unsample takes it out of the picture; "
+                         "label face,eyes and ordered area desc 3 and range width 64..512 leave segments out.", "Hooks", lines=2)
+
 
 def _describe(name: str, annotation: Any, default: Value, metadata: Mapping[str, Any]) -> Option:
     optional = False

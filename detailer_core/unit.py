@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from torch import Tensor
 
 from .detectors.base import DetectOptions, Detector
 from .detectors.selection import SelectionOptions, select
 from .engines.base import Engine
+from .hook_library import parse_hooks
+from .hooks import DetailerHook, combine
 from .pictures import to_uint8_rgb
 from .plan import PictureJob, Plan, PromptRules, make_plan
 from .run import RunOptions, RunResult, run_plan
@@ -55,34 +58,48 @@ def find_segments(picture_bchw: Tensor, settings: UnitSettings, detector: Detect
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class UnitTools:
-    """What a unit works with. device: for detectors that run in torch, as text. rules: how prompts are read."""
+    """What a unit works with. device: for detectors that run in torch, as text. rules: how prompts are read.
+
+    hook_folder: where the settings may name hook files from; None = they may not.
+    """
 
     detector: Detector
     engine: Engine
     options: RunOptions = field(default_factory=RunOptions)
     rules: PromptRules = field(default_factory=PromptRules)
     device: str = "cpu"
+    hook_folder: Path | None = None
+
+
+def unit_hook(settings: UnitSettings, tools: UnitTools) -> DetailerHook:
+    """The hooks that the settings name, then the run's own, each watched. Raises: SettingsError, HookError as `parse_hooks` does."""
+    return combine([parse_hooks(settings.hooks, tools.hook_folder), tools.options.hook])
 
 
 def run_unit(pictures: Sequence[Tensor], mains: Sequence[MainGeneration], settings: UnitSettings, tools: UnitTools) -> UnitResult:
     """The pictures of one batch with this unit's parts redrawn.
 
     pictures: float 0..1 `[1, C, H, W]`; mains: how each was made.
-    Raises: DetectorError, SettingsError, PromptError, EngineUnsupportedError before anything is drawn.
+    Raises: DetectorError, SettingsError, PromptError, HookError, EngineUnsupportedError before anything is drawn.
     """
+    hook = unit_hook(settings, tools)  # first: a text that cannot be read should not cost a detection
     started = time.perf_counter()
     segments = tuple(find_segments(picture, settings, tools.detector, tools.device) for picture in pictures)
-    return redraw_segments(pictures, segments, mains, settings, tools, detect_seconds=time.perf_counter() - started)
+    return _redraw(pictures, segments, mains, settings, tools, hook, time.perf_counter() - started)
 
 
 def redraw_segments(pictures: Sequence[Tensor], segments: Sequence[Segments], mains: Sequence[MainGeneration], settings: UnitSettings,
                     tools: UnitTools, *, detect_seconds: float = 0.0) -> UnitResult:
     """As `run_unit`, with segments that were found already."""
+    return _redraw(pictures, segments, mains, settings, tools, unit_hook(settings, tools), detect_seconds)
+
+
+def _redraw(pictures: Sequence[Tensor], segments: Sequence[Segments], mains: Sequence[MainGeneration], settings: UnitSettings, tools: UnitTools,
+            hook: DetailerHook, detect_seconds: float) -> UnitResult:
     started = time.perf_counter()
     jobs = [PictureJob(segments=s, main=m) for s, m in zip(segments, mains, strict=True)]
-    hook = tools.options.hook
     bends = any(hook.uses(point) for point in ("after_detection", "crop_region", "sampling_size"))
     plan = make_plan(jobs, settings, policy=tools.engine, hook=hook if bends else None, rules=tools.rules)
-    run = run_plan(pictures, plan, tools.engine, tools.options)
+    run = run_plan(pictures, plan, tools.engine, replace(tools.options, hook=hook))
     return UnitResult(run=run, plan=plan, segments=tuple(segments), detect_seconds=detect_seconds,
                       redraw_seconds=time.perf_counter() - started)

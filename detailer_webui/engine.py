@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Hashable
 from contextlib import closing
 from typing import Any
@@ -21,8 +22,12 @@ from .nested import WaveJob, placeholder_pictures
 
 logger = logging.getLogger(__name__)
 
-_ALONE = ("DPM adaptive",)
-"""Samplers whose step size depends on the whole batch: their segments are sampled one by one."""
+_ALONE = ("DPM adaptive", "DDPM")
+"""Samplers whose segments are sampled one by one: the first sets its step size by the whole batch, the second (Forge) draws its noise from one
+generator for all pictures."""
+
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "not enough gpu video memory", "alloc_failed")
+"""What devices say that have no exception class of their own: MPS, CPUs on Linux and on Windows, DirectML, CUDA's libraries."""
 
 
 class WebuiEngine:
@@ -58,9 +63,10 @@ class WebuiEngine:
     def wave_key(self, item: SegmentPlan) -> Hashable:
         """Prompts of unequal length and other sets of LoRAs must not meet: the host would mix them up."""
         text, tags = extra_networks.parse_prompt(item.prompt)
+        _, parts, _ = prompt_parser.get_multicond_prompt_list([text])  # those of AND are encoded apart, each with a length of its own
         networks = frozenset((kind, tuple(map(repr, (p.items for p in params)))) for kind, params in tags.items())
         steps = item.sampling.steps
-        return networks, self._lengths(text, steps), self._lengths(item.negative_prompt, steps)
+        return networks, tuple(self._lengths(part, steps) for part in parts), self._lengths(item.negative_prompt, steps)
 
     def _lengths(self, prompt: str, steps: int) -> Hashable:
         schedule = prompt_parser.get_learned_conditioning_prompt_schedules([prompt], steps)[0]
@@ -69,7 +75,7 @@ class WebuiEngine:
 
     def redraw(self, request: WaveRequest, control: Control) -> Redrawn:
         """The wave through the host's img2img."""
-        job = self._job(request)
+        job, memory_is_full = self._job(request), False
         try:
             with closing(job):
                 job.prepare(request, control, self.conds)
@@ -77,12 +83,17 @@ class WebuiEngine:
         except DetailerError:
             raise
         except Exception as error:
-            if _is_out_of_memory(error):
-                devices.torch_gc()
-                raise EngineMemoryError(f"the device ran out of memory with {len(request.seeds)} segments of "
-                                        f"{request.images_bchw.shape[-1]}x{request.images_bchw.shape[-2]}; lower max_size") from error
-            logger.exception("the detail pass failed")
-            raise EngineError(f"the detail pass failed: {type(error).__name__}: {error}") from error
+            if not _is_out_of_memory(error):
+                logger.exception("the detail pass failed")
+                raise EngineError(f"the detail pass failed: {type(error).__name__}: {error}") from error
+            # Its frames hold the tensors that did not fit; a smaller wave is to find that memory free.
+            traceback.clear_frames(error.__traceback__)
+            memory_is_full = True
+        if memory_is_full:
+            del job
+            devices.torch_gc()
+            raise EngineMemoryError(f"the device ran out of memory with {len(request.seeds)} segments of "
+                                    f"{request.images_bchw.shape[-1]}x{request.images_bchw.shape[-2]}; lower max_size")
         if job.redrawn is None:
             return Redrawn(images_bchw=request.images_bchw, finished=False)
         return Redrawn(images_bchw=job.redrawn)
@@ -97,7 +108,7 @@ class WebuiEngine:
             "sampler_name": sampling.sampler, "steps": sampling.steps, "cfg_scale": sampling.cfg,
             "denoising_strength": sampling.denoise, "batch_size": len(request.seeds), "n_iter": 1, "width": width, "height": height,
             "init_images": placeholder_pictures(request), "resize_mode": 0, "mask": None, "inpainting_fill": 1, "restore_faces": False,
-            "tiling": False, "do_not_save_samples": True, "do_not_save_grid": True, "do_not_reload_embeddings": True,
+            "tiling": p.tiling, "do_not_save_samples": True, "do_not_save_grid": True, "do_not_reload_embeddings": True,
             "override_settings": {"save_init_img": False}, "eta": p.eta, "s_churn": p.s_churn, "s_tmin": p.s_tmin, "s_tmax": p.s_tmax,
             "s_noise": p.s_noise,
         }
@@ -106,7 +117,7 @@ class WebuiEngine:
         if hasattr(p, "distilled_cfg_scale"):
             fields["distilled_cfg_scale"] = p.distilled_cfg_scale
         if sampling.checkpoint:
-            fields["override_settings"]["sd_model_checkpoint"] = sampling.checkpoint
+            fields["override_settings"]["sd_model_checkpoint"] = host.checkpoint_title(sampling.checkpoint) or sampling.checkpoint
         if sampling.refiner is not None:
             fields |= {"refiner_checkpoint": sampling.refiner.checkpoint, "refiner_switch_at": 1 - sampling.refiner.ratio}
         return WaveJob(**fields)
@@ -114,4 +125,5 @@ class WebuiEngine:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     kinds = tuple(k for k in (getattr(torch.cuda, "OutOfMemoryError", None), getattr(torch, "OutOfMemoryError", None), MemoryError) if k)
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and ("out of memory" in str(error) or "can't allocate memory" in str(error)))
+    text = str(error).lower()
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY))

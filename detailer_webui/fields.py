@@ -5,7 +5,7 @@ An optional option has two fields: a check box "own value", and the value. Nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -63,7 +63,7 @@ def settings_from_fields(values: Mapping[str, Any]) -> UnitSettings:
     given: dict[str, Any] = {}
     for name, option in options().items():
         value = values[name]
-        if (has_own_box(option) and not values[f"own_{name}"]) or (option.optional and value in (SAME_AS_MAIN, "", None)):
+        if (has_own_box(option) and not _switch(values[f"own_{name}"], f"own_{name}")) or (option.optional and value in (SAME_AS_MAIN, "", None)):
             value = None
         given[name] = value
     return make_settings(given)
@@ -83,53 +83,61 @@ def fields_from_settings(settings: UnitSettings, *, enabled: bool = True) -> dic
     return values
 
 
-def units_from_args(args: Sequence[Any]) -> tuple[UnitSettings, ...]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requested:
+    """units: those that are switched on, by their number on the page (from 1). problems: why others were left out."""
+
+    units: Mapping[int, UnitSettings]
+    problems: tuple[str, ...] = ()
+
+
+def units_from_args(args: Sequence[Any]) -> Requested:
     """The units that are switched on, from a script's arguments; none if the first argument is false.
 
     args: the main switch, then either one mapping of settings a unit (as clients of the API write it), or all fields in order (as the
     page sends them). A mapping may hold "enable"; fields that stand beside mappings are the page's own defaults and mean nothing.
-    Raises: SettingsError that names the unit and the option.
+    Raises: SettingsError if the arguments are neither; a wrong setting only costs its unit.
     """
     if not args:
-        return ()
-    given = list(args)
-    mappings = [a for a in given if isinstance(a, Mapping)]
-    switch = given[0] if isinstance(given[0], bool) else bool(mappings)
-    if not switch:
-        return ()
-    if mappings:
-        return _from_mappings(mappings)
-    return _from_fields(given[1:])
+        return Requested(units={})
+    mappings = [a for a in args if isinstance(a, Mapping)]
+    if not isinstance(args[0], (bool, Mapping)):
+        raise SettingsError(f"the first argument switches Detailer on and must be true or false, got {args[0]!r}", field="args")
+    if args[0] is False:
+        return Requested(units={})
+    return _collect([lambda m=m: _from_mapping(m) for m in mappings] if mappings else _from_fields(args[1:]))
 
 
-def _from_mappings(mappings: Sequence[Mapping[str, Any]]) -> tuple[UnitSettings, ...]:
-    units: list[UnitSettings] = []
-    for number, mapping in enumerate(mappings, start=1):
-        values = dict(mapping)
-        enabled = values.pop("enable", True)
-        if not isinstance(enabled, bool):
-            raise SettingsError(f"unit {number}: enable: it must be true or false, got {enabled!r}", field="enable")
-        if enabled:
-            units.append(_in_unit(number, lambda values=values: make_settings(values)))
-    return tuple(units)
+def _from_mapping(mapping: Mapping[str, Any]) -> UnitSettings | None:
+    values = dict(mapping)
+    return make_settings(values) if _switch(values.pop("enable", True), "enable") else None
 
 
-def _from_fields(values: Sequence[Any]) -> tuple[UnitSettings, ...]:
+def _from_fields(values: Sequence[Any]) -> list[Callable[[], UnitSettings | None]]:
     keys = [f.key for f in unit_fields(0)]
     count, rest = divmod(len(values), len(keys))
     if rest:
         raise SettingsError(f"expected a mapping of settings for each unit, or {len(keys)} values a unit, got {len(values)} values; "
                             "send a list such as [true, {\"detector\": \"face_haar\"}]", field="args")
-    units: list[UnitSettings] = []
-    for number in range(count):
-        own = dict(zip(keys, values[number * len(keys) : (number + 1) * len(keys)], strict=True))
-        if own["enable"]:
-            units.append(_in_unit(number + 1, lambda own=own: settings_from_fields(own)))
-    return tuple(units)
+    named = [dict(zip(keys, values[start : start + len(keys)], strict=True)) for start in range(0, count * len(keys), len(keys))]
+    return [lambda own=own: settings_from_fields(own) if _switch(own["enable"], "enable") else None for own in named]
 
 
-def _in_unit(number: int, make: Any) -> UnitSettings:
-    try:
-        return make()
-    except SettingsError as error:
-        raise SettingsError(f"unit {number}: {error}", field=error.field) from None
+def _collect(makers: Sequence[Callable[[], UnitSettings | None]]) -> Requested:
+    units: dict[int, UnitSettings] = {}
+    problems: list[str] = []
+    for number, make in enumerate(makers, start=1):
+        try:
+            settings = make()
+        except SettingsError as error:
+            problems.append(f"unit {number} is left out: {error}")
+            continue
+        if settings is not None:
+            units[number] = settings
+    return Requested(units=units, problems=tuple(problems))
+
+
+def _switch(value: Any, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise SettingsError(f"{key}: it must be true or false, got {value!r}", field=key)
+    return value

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from modules import devices, paths, sd_models, sd_samplers, shared
+
+from detailer_core.errors import SettingsError
+from detailer_core.settings import UnitSettings
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,28 @@ def unit_count() -> int:
     return int(getattr(shared.opts, "detailer_unit_count", 4))
 
 
+def check_names(settings: UnitSettings) -> None:
+    """Raises: SettingsError for a sampler, scheduler or checkpoint that this host does not have."""
+    schedulers = scheduler_names()
+    known = {"sampler": sampler_names(), "scheduler": ("Automatic", *schedulers) if schedulers else ()}
+    for name, names in known.items():
+        value = getattr(settings, name)
+        if value and value not in names:
+            near = difflib.get_close_matches(value, names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}" if names else "leave it open; this host has none"
+            raise SettingsError(f"{name} '{value}' is not known; {hint}", field=name)
+    for name in ("checkpoint", "refiner"):
+        value = getattr(settings, name)
+        if value and checkpoint_title(value) is None:
+            raise SettingsError(f"{name} '{value}' not found; there are {', '.join(checkpoint_names()[:20])}", field=name)
+
+
+def checkpoint_title(name: str) -> str | None:
+    """The title of the checkpoint that is meant, None if there is no such: the host would silently take the loaded one."""
+    info = sd_models.get_closet_checkpoint_match(name)
+    return None if info is None else str(info.title)
+
+
 def model_key() -> str:
     """A name of the loaded model that changes when another is loaded."""
     info = getattr(shared.sd_model, "sd_checkpoint_info", None)
@@ -58,8 +84,12 @@ def model_key() -> str:
 def working_device(pixels: int) -> torch.device:
     """Where pictures of so many pixels in all are worked on: the host's device, or the CPU if memory is short there."""
     device = torch.device(devices.device) if devices.device is not None else torch.device("cpu")
+    if device.type not in ("cuda", "mps", "xpu"):  # others lack operations that pictures need
+        return torch.device("cpu")
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
+        # What torch has set aside and does not use is free to us, too.
+        free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         # float32, three channels, and as much again for crops and masks
         if free < pixels * 24 + SPARE_BYTES:
             logger.info("Detailer works on the CPU: the device has %d MiB left", free // 2**20)

@@ -6,6 +6,8 @@ written, and the detector always. "Detailer" itself holds the version.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +16,10 @@ from detailer_core.settings import Option, UnitSettings, changed_values, make_se
 from detailer_core.version import VERSION
 
 VERSION_KEY = "Detailer"
+
+_JSON = "json:"
+"""Begins a text that the host would not give back as it was. Its colon makes the host quote all of it, so that nothing in it is looked at."""
+_SIZE = re.compile(r"\d+x\d+")
 
 
 def label(unit: int, option: Option) -> str:
@@ -27,7 +33,7 @@ def write(units: Sequence[UnitSettings]) -> dict[str, Any]:
     lines: dict[str, Any] = {VERSION_KEY: VERSION}
     for unit, settings in enumerate(units):
         values = {"detector": settings.detector} | changed_values(settings)
-        lines |= {label(unit, options()[name]): value for name, value in values.items()}
+        lines |= {label(unit, options()[name]): _encode(value, label(unit, options()[name])) for name, value in values.items()}
     return lines
 
 
@@ -41,7 +47,7 @@ def read(lines: Mapping[str, Any]) -> tuple[UnitSettings, ...]:
     units: list[UnitSettings] = []
     while True:
         unit = len(units)
-        given = {name: lines[label(unit, option)] for name, option in options().items() if label(unit, option) in lines}
+        given = {name: _decode(lines[label(unit, option)]) for name, option in options().items() if label(unit, option) in lines}
         if not given:
             return tuple(units)
         units.append(make_settings(given))
@@ -53,3 +59,21 @@ def read_or_none(lines: Mapping[str, Any]) -> tuple[UnitSettings, ...]:
         return read(lines)
     except SettingsError:
         return ()
+
+
+def _encode(value: Any, name: str) -> Any:
+    """A text that the host would cut, split or leave out (quotes, outer spaces, "64x64", the label itself) as JSON; all else as it is."""
+    if not isinstance(value, str):
+        return value
+    plain = value == value.strip() and value not in ("", name) and not value.startswith(('"', _JSON)) and not _SIZE.match(value)
+    plain = plain and all(c.isprintable() or c == "\n" for c in value)
+    return value if plain else _JSON + json.dumps(value)
+
+
+def _decode(value: Any) -> Any:
+    if not (isinstance(value, str) and value.startswith(_JSON)):
+        return value
+    try:
+        return json.loads(value.removeprefix(_JSON))
+    except ValueError:
+        raise SettingsError(f"'{value[:80]}' is not what Detailer writes", field="infotext") from None

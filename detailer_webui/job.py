@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from detailer_core.detectors.registry import DetectorFolders, DetectorShelf
 from modules import shared
 from PIL import Image
 
+from detailer_core.detectors.registry import DetectorFolders, DetectorShelf
 from detailer_core.engines.base import Control
-from detailer_core.errors import DetailerError
+from detailer_core.errors import DetailerError, SettingsError
 from detailer_core.masks import as_mask, intersect_mask
 from detailer_core.pictures import from_pil, to_pil
 from detailer_core.run import Progress, RunOptions
@@ -22,12 +25,15 @@ from detailer_core.settings import UnitSettings
 from detailer_core.unit import UnitResult, UnitTools, find_segments, redraw_segments
 from detailer_core.wave_memory import WaveMemory
 
-from . import host
+from . import host, infotext
 from .cond_cache import CondCache
 from .engine import WebuiEngine
+from .fields import units_from_args
 from .keep_state import kept_state
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 NOTE_KEY = "Detailer note"
 """Label in the generation parameters for what was left out or went wrong."""
@@ -48,43 +54,101 @@ class Workshop:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Job:
-    """The units for one main job. composed: its pictures are worked on after the host has put them together with the original."""
+    """The units for one main job, by number. composed: its pictures are worked on after the host has put them together with the original.
 
-    units: tuple[UnitSettings, ...]
+    note: what is to be said in the generation parameters of all its pictures.
+    """
+
+    units: Mapping[int, UnitSettings]
     composed: bool
+    note: str = ""
+
+
+def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
+    """The units that can work, written into the generation parameters; None if there are none. What cannot work is told."""
+    try:
+        requested = units_from_args(args)
+    except SettingsError as error:
+        tell(p, f"switched off: {error}")
+        return None
+    problems = list(requested.problems)
+    units: dict[int, UnitSettings] = {}
+    for number, settings in requested.units.items():
+        problem = _problem(settings, workshop)
+        if problem:
+            problems.append(f"unit {number} is left out: {problem}")
+        else:
+            units[number] = settings
+    for problem in problems:
+        tell(p, problem)
+    if not units:
+        return None
+    p.extra_generation_params.update(infotext.write(list(units.values())))
+    return Job(units=units, composed=getattr(p, "image_mask", None) is not None, note="; ".join(map(_without_folders, problems)))
+
+
+def _problem(settings: UnitSettings, workshop: Workshop) -> str:
+    """Why a unit cannot work, known before anything is drawn; else ""."""
+    try:
+        workshop.shelf.get(settings.detector)
+        host.check_names(settings)
+    except DetailerError as error:
+        return str(error)
+    except Exception as error:  # whatever a model file makes a library do, the picture is to be made
+        logger.exception("Detailer: detector '%s' failed", settings.detector)
+        return f"detector '{settings.detector}' failed: {type(error).__name__}: {error}"
+    return ""
 
 
 def main_generation(p: Any, index: int) -> MainGeneration:
     """How picture `index` of the job was made."""
     return MainGeneration(
-        prompt=p.all_prompts[index], negative_prompt=p.all_negative_prompts[index], seed=wrap_seed(int(p.all_seeds[index])),
-        subseed=wrap_seed(int(p.all_subseeds[index])), subseed_strength=float(p.subseed_strength), steps=int(p.steps), cfg=float(p.cfg_scale),
-        sampler=p.sampler_name, scheduler=getattr(p, "scheduler", None) or "Automatic")
+        prompt=_at(p.all_prompts, index), negative_prompt=_at(p.all_negative_prompts, index), seed=wrap_seed(int(_at(p.all_seeds, index))),
+        subseed=wrap_seed(int(_at(p.all_subseeds, index))), subseed_strength=float(p.subseed_strength), steps=int(p.steps),
+        cfg=float(p.cfg_scale), sampler=p.sampler_name or host.sampler_names()[0], scheduler=getattr(p, "scheduler", None) or "Automatic")
+
+
+def _at(values: Sequence[Any], index: int) -> Any:
+    """A script may add pictures to a batch; what it adds is taken for the last one."""
+    return values[min(index, len(values) - 1)]
 
 
 def detail_image(p: Any, image: Image.Image, job: Job, workshop: Workshop, index: int) -> Image.Image:
-    """The picture after all units; the very same object if nothing was redrawn. Never raises for what a unit does wrong."""
+    """The picture after all units; the very same object if nothing was redrawn. Never raises: what goes wrong is told."""
+    _begin_note(p, job)
+    if host.stopped() or shared.state.skipped:
+        tell(p, "not run, because the picture was interrupted or skipped")
+        return image
+    done = _attempt(p, "the picture", partial(_all_units, p, image, job, workshop, index))
+    return image if done is None else done
+
+
+def _all_units(p: Any, image: Image.Image, job: Job, workshop: Workshop, index: int) -> Image.Image:
     changed = False
     picture = _to_device(image)
-    before = picture
-    for number, settings in enumerate(job.units, start=1):
+    for number, settings in job.units.items():
         if host.stopped():
-            break
-        try:
-            result = _unit(p, picture, settings, job, workshop, index)
-        except DetailerError as error:
-            tell(p, f"unit {number}: {error}")
+            tell(p, f"unit {number} was not run, because the job was interrupted")
             continue
-        except Exception as error:  # the user's picture is worth more than a traceback: log it once, keep the picture, tell
-            logger.exception("Detailer: unit %d failed", number)
-            tell(p, f"unit {number} failed: {type(error).__name__}: {error}")
+        result = _attempt(p, f"unit {number}", partial(_unit, p, picture, settings, job, workshop, index))
+        if result is None:
             continue
         _tell_outcomes(p, number, result)
         changed = changed or any(o.state == "done" for o in result.run.outcomes[0])
         picture = result.run.pictures[0]
-    if not changed or picture is before:
-        return image
-    return _like_input(picture, image)
+    return _like_input(picture, image) if changed else image
+
+
+def _attempt(p: Any, what: str, work: Callable[[], T]) -> T | None:
+    """What the work gives; None if it failed, which is told. The user's picture is worth more than a traceback."""
+    try:
+        return work()
+    except DetailerError as error:
+        tell(p, f"{what}: {error}")
+    except Exception as error:
+        logger.exception("Detailer: %s failed", what)
+        tell(p, f"{what} failed: {type(error).__name__}: {error}")
+    return None
 
 
 def _unit(p: Any, picture: torch.Tensor, settings: UnitSettings, job: Job, workshop: Workshop, index: int) -> UnitResult:
@@ -95,7 +159,7 @@ def _unit(p: Any, picture: torch.Tensor, settings: UnitSettings, job: Job, works
     if mask is not None:
         segments = intersect_mask(segments, mask)
     options = RunOptions(control=Control(stopped=host.stopped), memory=workshop.memory, progress=_show)
-    with kept_state(len(segments) * settings.cycle):
+    with kept_state(len(segments), p):
         return redraw_segments([picture], [segments], [main_generation(p, index)], settings,
                                UnitTools(detector=detector, engine=engine, options=options))
 
@@ -129,15 +193,35 @@ def _tell_outcomes(p: Any, number: int, result: UnitResult) -> None:
     outcomes = result.run.outcomes[0]
     if not outcomes:
         tell(p, f"unit {number}: nothing found by {result.plan.settings.detector}")
+    groups: dict[tuple[str, str], list[str]] = {}
     for outcome in outcomes:
         if outcome.state != "done":
-            tell(p, f"unit {number}, segment {outcome.index + 1} {outcome.state}: {outcome.reason}")
+            groups.setdefault((outcome.state, outcome.reason), []).append(str(outcome.index + 1))
+    for (state, reason), indices in groups.items():
+        text = f"unit {number}, segment{'s' if len(indices) > 1 else ''} {', '.join(indices)} {state}: {reason}"
+        tell(p, text, note=state != "skipped")  # skipped is as the settings want it
 
 
-def tell(p: Any, text: str) -> None:
-    """Tell the user: in the log, under the picture, and in its generation parameters."""
+def tell(p: Any, text: str, *, note: bool = True) -> None:
+    """Tell the user: in the log, under the picture, and, if it is to be noted, in the picture's generation parameters."""
     logger.warning("Detailer: %s", text)
     p.comment(f"Detailer: {text}")
+    shared_text = _without_folders(text)
     notes = str(p.extra_generation_params.get(NOTE_KEY, ""))
-    if text not in notes.split("; "):
-        p.extra_generation_params[NOTE_KEY] = f"{notes}; {text}" if notes else text
+    if note and shared_text not in notes.split("; "):
+        p.extra_generation_params[NOTE_KEY] = f"{notes}; {shared_text}" if notes else shared_text
+
+
+def _begin_note(p: Any, job: Job) -> None:
+    """Each picture's parameters say what happened to it, and not to the one before."""
+    p.extra_generation_params.pop(NOTE_KEY, None)
+    if job.note:
+        p.extra_generation_params[NOTE_KEY] = job.note
+
+
+def _without_folders(text: str) -> str:
+    """The text without the folders of this machine: pictures are shown to others, and paths tell the user's name."""
+    for folder, name in ((host.models_root(), "models"), (Path.home(), "~")):
+        if folder.name:  # else it is "/", which stands in every path
+            text = text.replace(str(folder), name).replace(folder.as_posix(), name)
+    return text

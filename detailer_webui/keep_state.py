@@ -2,42 +2,111 @@
 
 from __future__ import annotations
 
+import copy
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-from modules import paths, shared
+import torch
+from modules import devices, extra_networks, paths, sd_models, shared
+
+logger = logging.getLogger(__name__)
+
+_STATE = ("job", "job_no", "job_count", "sampling_step", "sampling_steps", "skipped", "current_latent", "current_image_sampling_step")
+_OPTIONS = ("multiple_tqdm", "save_init_img", "sd_model_checkpoint", "sd_checkpoint_hash")
+"""What nested runs write. Other options may be changed by the user meanwhile, which must last."""
+_MODEL = ("forge_objects", "comments", "extra_generation_params")
 
 
 @contextmanager
-def kept_state(waves: int) -> Iterator[None]:
-    """The host's options, job counters, `params.txt` and patched model are afterwards what they were; `waves` jobs are announced."""
-    state, opts = shared.state, shared.opts
-    job = (state.job, state.job_no, state.job_count, state.sampling_step, state.sampling_steps)
-    options = dict(opts.data)
-    params = _read(_params_file())
-    model = shared.sd_model
-    patched = getattr(model, "forge_objects", None)
-    comments = getattr(model, "comments", None)
+def kept_state(waves: int, p: Any = None) -> Iterator[None]:
+    """The host's state is afterwards what it was; `waves` jobs are announced. p: the main job, whose extra networks are activated again."""
+    with ExitStack() as stack:
+        # Samplers that draw from the global generator would give later pictures of the main job another noise.
+        stack.enter_context(torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []))
+        for kept in (_kept_progress(waves), _kept_options(), _kept_params_file(), _kept_model(p)):
+            stack.enter_context(kept)
+        yield
+
+
+@contextmanager
+def _kept_progress(waves: int) -> Iterator[None]:
+    state = shared.state
+    before = {name: getattr(state, name) for name in _STATE}
+    preview = state.current_image
     # A nested run only counts up what is done: without its jobs in the total, the progress bar would be full too early.
     state.job_count = max(state.job_count, state.job_no + 1) + waves
     try:
         yield
     finally:
-        state.job, state.job_no, state.job_count, state.sampling_step, state.sampling_steps = job
-        if dict(opts.data) != options:
-            opts.data.clear()
-            opts.data.update(options)
-        if patched is not None:
-            model.forge_objects = patched
-        if comments is not None:
-            model.comments = comments
-        _write(_params_file(), params)
+        for name, value in before.items():
+            setattr(state, name, value)
+        if state.current_image is not preview:
+            state.assign_current_image(preview)
 
 
-def _params_file() -> Path:
-    return Path(paths.data_path) / "params.txt"
+@contextmanager
+def _kept_options() -> Iterator[None]:
+    data = shared.opts.data
+    before = {name: data[name] for name in _OPTIONS if name in data}
+    data["multiple_tqdm"] = False  # the bar of the whole job counts the main job's steps only
+    try:
+        yield
+    finally:
+        for name in _OPTIONS:
+            if name in before:
+                data[name] = before[name]
+            else:
+                data.pop(name, None)
+
+
+@contextmanager
+def _kept_params_file() -> Iterator[None]:
+    file = Path(paths.data_path) / "params.txt"
+    try:
+        before = _read(file)
+    except OSError:  # not readable, so not to be put back
+        logger.debug("%s cannot be read", file, exc_info=True)
+        yield
+        return
+    try:
+        yield
+    finally:
+        try:
+            _write(file, before)
+        except OSError as error:  # a history of prompts is not worth a picture
+            logger.warning("Detailer: %s cannot be put back: %s", file, error)
+
+
+@contextmanager
+def _kept_model(p: Any) -> Iterator[None]:
+    model = shared.sd_model
+    before = {name: getattr(model, name) for name in _MODEL if hasattr(model, name)}
+    merged = getattr(model, "applied_token_merged_ratio", 0)
+    try:
+        yield
+    finally:
+        if shared.sd_model is model:  # else the host loads the main job's model, and its networks, before the next batch
+            if p is not None:
+                _activate_networks(p)
+            if merged:
+                sd_models.apply_token_merging(model, merged)
+        for name, value in before.items():
+            setattr(model, name, value)
+
+
+def _activate_networks(p: Any) -> None:
+    """The main job's networks again. On a copy: its scripts and prompts have seen them being activated, and must not a second time."""
+    if p.disable_extra_networks or p.extra_network_data is None:
+        return
+    again = copy.copy(p)
+    again.scripts = None
+    again.extra_generation_params = dict(p.extra_generation_params)
+    with devices.autocast():
+        extra_networks.activate(again, {kind: list(params) for kind, params in p.extra_network_data.items()})
 
 
 def _read(file: Path) -> bytes | None:

@@ -21,6 +21,7 @@ from detailer_core.engines.latent_masks import differential_mask, differential_t
 from detailer_core.hooks import CycleInput
 from detailer_core.image_ops import resample_mask
 
+from . import host
 from .cond_cache import CondCache
 
 
@@ -93,9 +94,22 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
 
         def key(prompt: str) -> Any:
             one = prompt_parser.SdConditioning([prompt], copy_from=required_prompts)
-            return function.__name__, one.is_negative_prompt, repr(self._cond_key(one, steps, _plain(extra_network_data), hires_steps))
+            with self._size_as_it_matters():
+                params = self._cond_key(one, steps, _plain(extra_network_data), hires_steps)
+            return function.__name__, one.is_negative_prompt, host.model_key(), repr(params)
 
         return self.conds.join([self.conds.get(key(prompt), lambda prompt=prompt: encode(prompt)) for prompt in required_prompts])
+
+    @contextmanager
+    def _size_as_it_matters(self) -> Iterator[None]:
+        """No size for the models whose encoding does not depend on it: crops of all sizes then share their prompts."""
+        size = self.width, self.height
+        if getattr(shared.sd_model, "is_sd1", False) or getattr(shared.sd_model, "is_sd2", False):
+            self.width = self.height = 0
+        try:
+            yield
+        finally:
+            self.width, self.height = size
 
     def _cond_key(self, one: Any, steps: int, extra_network_data: Any, hires_steps: Any) -> Any:
         try:

@@ -16,7 +16,7 @@ from . import infotext
 from .fields import SAME_AS_MAIN, Field, default_of, fields_from_settings, unit_fields
 from .page_choices import Choices
 
-_FOLDED = ("Detection", "Mask", "Geometry", "Sampling", "Blending")
+_FOLDED = ("Detection", "Mask", "Geometry", "Sampling", "Blending", "Hooks")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,7 +77,9 @@ def _dropdown(option: Option, choices: Choices, value: Any, elem_id: str) -> Any
         names = [SAME_AS_MAIN, *names]
     if value not in names and names:
         value = names[0]
-    return gr.Dropdown(label=option.label, choices=list(names), value=value, info=option.help, elem_id=elem_id)
+    # Gradio 4 stops the whole generation when a pasted name is not in the list: a file may be gone since. We say so ourselves.
+    return gr.Dropdown(label=option.label, choices=list(names), value=value, info=option.help, elem_id=elem_id,
+                       allow_custom_value=bool(option.source))
 
 
 def _paster(field: Field) -> Callable[[Mapping[str, Any]], Any]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from detailer_core.detectors.registry import list_detectors
 from modules import scripts
 
-from detailer_core.errors import SettingsError
+from detailer_core.detectors.registry import list_detectors
 
-from . import host, infotext, page
-from .fields import units_from_args
-from .job import Job, Workshop, detail_image, tell
+from . import host, page
+from .job import Job, Workshop, begin_job, detail_image
 from .page_choices import Choices
 
 logger = logging.getLogger(__name__)
@@ -36,7 +34,8 @@ class DetailerScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """The panel's components, in order; called several times by the host, and the same each time."""
-        detectors = [info.name for info in list_detectors(self.workshop.folders)]
+        # "mask" needs a mask picture, for which the page has no place: inpainting is the WebUI's own way to give one.
+        detectors = [info.name for info in list_detectors(self.workshop.folders) if info.name != "mask"]
         choices = Choices(names={"detectors": detectors, "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
                                  "checkpoints": host.checkpoint_names()})
         panel = page.build(units=host.unit_count(), choices=choices, elem_id=self.elem_id)
@@ -48,14 +47,7 @@ class DetailerScript(scripts.Script):
         setattr(p, _ATTRIBUTE, None)
         if getattr(p, "_ad_inner", False):  # a pass inside another detailer, not a picture of the user's
             return
-        try:
-            units = units_from_args(args)
-        except SettingsError as error:
-            tell(p, f"switched off, because a setting is wrong: {error}")
-            return
-        if units:
-            p.extra_generation_params.update(infotext.write(units))
-            setattr(p, _ATTRIBUTE, Job(units=units, composed=getattr(p, "image_mask", None) is not None))
+        setattr(p, _ATTRIBUTE, begin_job(p, args, self.workshop))
 
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
         """A finished picture that is not put together with an original."""

@@ -38,7 +38,7 @@ class StubEngine:
     waves: list[int] = field(default_factory=list)
 
     name = "stub"
-    capabilities = Capabilities(inpaint_model=True, refiner=True, checkpoint=True)
+    capabilities = Capabilities(inpaint_model=True, refiner=True, checkpoint=True, inversion=True)
     memory_key = "stub"
     size_multiple = 8
 
@@ -92,17 +92,37 @@ class StubEngine:
         return y
 
     def _noisy(self, request: WaveRequest, given: CycleInput) -> Tensor:
-        z, steps = given.latents_bchw, max(1, int(given.sampling.steps * given.sampling.denoise))
-        masks = to_latent_size(request.noise_masks, z)
-        targets = torch.tensor([(sum(p.encode()) % 97) / 97 for p in request.prompts]).to(z)[:, None, None, None]
-        x = z + given.noise_bchw * given.sampling.denoise
-        for step in range(steps):
-            t = float(steps - step)
-            denoised = torch.lerp(z, targets.expand_as(z), 0.5 * given.sampling.denoise) + 0.05 * torch.tanh(x - z)
-            keep = differential_mask(masks, differential_threshold(t, float(steps), 0.0)) if given.sampling.differential else masks
-            denoised = denoised * keep + z * (1 - keep)
+        x, steps = given.latents_bchw + given.noise_bchw * given.sampling.denoise, self._steps(given)
+        for t in range(steps, 0, -1):
+            denoised = self._denoised(x, request, given, t)
             x = denoised + (x - denoised) * ((t - 1) / t)
         return x
+
+    def invert(self, request: WaveRequest, given: CycleInput) -> Tensor:
+        """Noise that leads `_noisy` back to the latents before its last step: each step is solved for what it came from, not only estimated.
+
+        The step there is x' = D(x) + (x - D(x)) * (t - 1) / t; D depends on x by 0.05 at most, so that repeating x = (x' - D(x) / t) * t / (t - 1)
+        comes to rest. Noise level 1 is taken for the latents themselves.
+        """
+        z = x = given.latents_bchw
+        for t in range(2, self._steps(given) + 1):
+            after = x
+            for _ in range(12):
+                x = (after - self._denoised(x, request, given, t) / t) * (t / (t - 1))
+        return (x - z) / given.sampling.denoise if given.sampling.denoise else torch.zeros_like(z)
+
+    def _steps(self, given: CycleInput) -> int:
+        return max(1, int(given.sampling.steps * given.sampling.denoise))
+
+    def _denoised(self, x: Tensor, request: WaveRequest, given: CycleInput, t: int) -> Tensor:
+        """What the "model" takes x for at noise level t, the kept part blended in."""
+        z, strength = given.latents_bchw, given.sampling.denoise
+        masks = to_latent_size(request.noise_masks, z)
+        targets = torch.tensor([(sum(p.encode()) % 97) / 97 for p in request.prompts]).to(z)[:, None, None, None]
+        denoised = torch.lerp(z, targets.expand_as(z), 0.5 * strength) + 0.05 * torch.tanh(x - z)
+        threshold = differential_threshold(float(t), float(self._steps(given)), 0.0)
+        keep = differential_mask(masks, threshold) if given.sampling.differential else masks
+        return denoised * keep + z * (1 - keep)
 
     def given_masks(self, request: WaveRequest) -> tuple[Tensor | None, ...]:
         """The noise masks as the sampler got them: an inpainting model's are at pixel size and cut as the picture is (REFERENCE item 34)."""

@@ -1,25 +1,61 @@
-"""What the command line understands."""
+"""What the command line understands, and the help that teaches it."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..version import VERSION
+
+_SEED_LIMIT = 2**32
 
 _EXAMPLES = """examples:
   python -m detailer_core demo
       the whole way on a photograph that comes with scikit-image
-  python -m detailer_core run photo.jpg --output out --preview
-      finds faces, enhances them, writes out/photo.jpg and a numbered preview
-  python -m detailer_core run photos/ --output out --set guide_size=768 --set denoise=0.6 --report out/report.json
-      a whole folder, with other settings, and a report of every segment
-  python -m detailer_core run photo.png --output out --detector mask --mask mask.png
-      each white area of mask.png is a segment
   python -m detailer_core detect photo.jpg --preview found.png
-      only look, draw nothing anew
+      only look: prints what is found and writes a picture with numbered boxes
+  python -m detailer_core run photo.jpg --output out
+      finds faces, redraws them, writes out/photo.jpg; photo.jpg stays as it is
   python -m detailer_core settings
       all settings for --set
+  python -m detailer_core run --help
+      everything about one command, with more examples
+
+exit codes: 0 all was done; 1 something could not be done, the messages say what; 2 a word or value makes no sense, nothing was done;
+            130 stopped with Ctrl+C, finished pictures are kept
+"""
+
+_RUN = """Redraws parts of pictures. Inputs are never overwritten; format, EXIF and ICC profile are kept; outside the
+blurred masks every pixel stays as it is (JPEG is compressed anew). Where nothing is found the file is copied as it is. A picture that
+fails does not stop the others."""
+
+_RUN_EXAMPLES = """examples:
+  python -m detailer_core run photo.jpg --output out --preview
+      faces of one picture; out/photo-preview.png shows what was redrawn
+  python -m detailer_core run photos/ --output out --set guide_size=768 --set denoise=0.6 --report out/report.json
+      a whole folder, with other settings, and a report of every segment
+  python -m detailer_core run photo.png --output out --mask mask.png
+      each white area of mask.png, which must be as large as photo.png, is redrawn
+  python -m detailer_core run photo.png --output out --detector models/adetailer/hand_yolov8n.pt
+      a model file by its path; a file in one of the folders of --models by its name alone
+"""
+
+_DETECT_EXAMPLES = """examples:
+  python -m detailer_core detect photo.jpg --preview found.png
+      faces, and a picture with numbered boxes; dashed: what the model would see
+  python -m detailer_core detect photo.jpg --detector face_yolov8n.pt --set confidence=0.5 --report found.json
+      with a model file, only what it is quite sure of, as data
+"""
+
+_SETTINGS_EXAMPLES = """examples:
+  python -m detailer_core settings
+  python -m detailer_core settings --json-schema > unit.schema.json
+"""
+
+_DEMO_EXAMPLES = """example:
+  python -m detailer_core demo --output demo
+      writes demo/before.png, after.png, side-by-side.png and preview.png
 """
 
 
@@ -30,24 +66,35 @@ def make_parser() -> argparse.ArgumentParser:
         description="Finds parts of a picture (faces, hands, what a mask shows), redraws each enlarged, and pastes it back without a seam.")
     parser.add_argument("--version", action="version", version=f"Detailer {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    _add_run(commands.add_parser("run", help="redraw parts of pictures", description="Redraws parts of pictures. Inputs are never overwritten."))
-    _add_detect(commands.add_parser("detect", help="only find parts", description="Finds parts of a picture and prints them; redraws nothing."))
-    settings = commands.add_parser("settings", help="list all settings", description="Lists all settings that --set takes.")
-    settings.add_argument("--json-schema", action="store_true", help="as a JSON schema")
-    demo = commands.add_parser("demo", help="try it on a photograph", description="The whole way on a photograph that comes with scikit-image.")
+    _add_run(commands.add_parser("run", **_texts("redraw parts of pictures", _RUN, _RUN_EXAMPLES)))
+    _add_detect(commands.add_parser("detect", **_texts("only find parts", "Finds parts of a picture and prints them; redraws nothing.",
+                                                       _DETECT_EXAMPLES)))
+    settings = commands.add_parser("settings", **_texts("list all settings", "Lists all settings that --set takes.", _SETTINGS_EXAMPLES))
+    settings.add_argument("--json-schema", action="store_true", help="as a JSON schema, for programs that check or edit settings")
+    demo = commands.add_parser("demo", **_texts("try it on a photograph", "The whole way on a photograph that comes with scikit-image; needs "
+                                                "OpenCV 4, whose cascades find the face.", _DEMO_EXAMPLES))
     demo.add_argument("--output", type=Path, default=Path("detailer-demo"), metavar="DIR", help="folder for the results (default: %(default)s)")
     return parser
 
 
+def _texts(short: str, long: str, examples: str) -> dict[str, Any]:
+    return {"help": short, "description": long, "epilog": examples, "formatter_class": argparse.RawDescriptionHelpFormatter}
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", nargs="+", type=Path, metavar="INPUT", help="a picture, or a folder of pictures")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder for the results; made if it is not there")
+    parser.add_argument("input", nargs="+", type=Path, metavar="INPUT", help="a picture, or a folder of pictures (not the folders inside of it)")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR",
+                        help="folder for the results, which keep their names; made if it is not there; results of an earlier run are replaced")
     _add_common(parser)
     parser.add_argument("--engine", default="filter", metavar="NAME",
                         help="what redraws: 'filter' (default) sharpens without a model, a preview of the pipeline and not a diffusion model")
-    parser.add_argument("--prompt", default="", metavar="TEXT", help="the main prompt, which units without one of their own use")
+    parser.add_argument("--hook", action="append", default=[], type=Path, metavar="FILE.py", dest="hooks",
+                        help="a program of your own that bends the run: a Python file with make_hook(**arguments) -> DetailerHook; repeatable")
+    parser.add_argument("--hook-arguments", action="append", metavar="JSON", dest="hooks", help="arguments of the --hook before it, a JSON object")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="the main prompt, for units without one of their own; 'filter' knows no prompts")
     parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="the main negative prompt")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the first segment; each further one takes the next (default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N",
+                        help="seed of the first segment of each picture; each further one takes the next (default: 0)")
     parser.add_argument("--preview", action="store_true", help="also write NAME-preview.png with numbered boxes")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, picture by picture and segment by segment")
 
@@ -60,10 +107,19 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--detector", metavar="NAME", help="what finds the parts: face_haar (default), mask, whole, tiles, or a model file "
-                                                           "from --models")
+    parser.add_argument("--detector", metavar="NAME",
+                        help="what finds the parts: face_haar (default; needs OpenCV 4), mask (with --mask), whole (the picture), tiles, or a "
+                             "model file: its path, or its name if it lies in --models")
     parser.add_argument("--models", type=Path, default=Path("models"), metavar="DIR",
-                        help="folder whose subfolders detailer, adetailer, ultralytics/bbox, ... hold detector models (default: %(default)s)")
-    parser.add_argument("--mask", type=Path, metavar="FILE", help="mask picture, white = redraw; for the detector 'mask', which it selects")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments",
+                        help="folder whose subfolders detailer, adetailer, ultralytics/bbox, ultralytics/segm and yolo hold model files "
+                             "(default: %(default)s)")
+    parser.add_argument("--mask", type=Path, metavar="FILE",
+                        help="a picture as large as the input, white = redraw, each white area by itself; stands for --detector mask")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
                         help="a setting, as often as needed; the command 'settings' lists them")
+
+
+def _seed(text: str) -> int:
+    if text.isascii() and text.isdecimal() and int(text) < _SEED_LIMIT:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"it must be a whole number from 0 to {_SEED_LIMIT - 1}, got '{text}'")

@@ -15,15 +15,18 @@ from ..preview import draw_preview, side_by_side
 from ..sampling import MainGeneration
 from ..settings import make_settings
 from ..unit import UnitTools, run_unit
-from .tools import save_png
+from .files import check_folder, save_png
+from .report import told
 
 
 def demo_command(args: argparse.Namespace) -> int:
     """Writes before.png, after.png, side-by-side.png and preview.png; exit code 0 if a face was found and redrawn."""
+    tools = UnitTools(detector=HaarFaceDetector(), engine=FilterEngine())
+    check_folder(args.output, "--output")
     before = _photograph()
     settings = make_settings({"denoise": 0.9})
     picture = from_pil(before)
-    result = run_unit([picture], [MainGeneration(seed=1)], settings, UnitTools(detector=HaarFaceDetector(), engine=FilterEngine()))
+    result = run_unit([picture], [MainGeneration(seed=1)], settings, tools)
     after = to_pil(result.run.pictures[0])
     outcomes = result.run.outcomes[0]
     pictures = {"before": before, "after": after, "side-by-side": side_by_side(before, after),
@@ -38,7 +41,10 @@ def demo_command(args: argparse.Namespace) -> int:
             print(f"face {outcome.index + 1}: box {outcome.segment.bbox_xyxy}, crop {outcome.segment.crop_xyxy}, redrawn at {plan.size_wh[0]}x"
                   f"{plan.size_wh[1]}, pasted into {plan.paste_xyxy}")
             _tell_difference(picture, result.run.pictures[0], plan.paste_xyxy)
+    if not done:
+        print("no face was redrawn: " + (told(outcomes) or "none was found"))
     print("engine: filter (sharpens, to show the way a picture takes; it is no diffusion model)")
+    print("next: python -m detailer_core run YOUR-PICTURE --output out --preview")
     return 0 if done else 1
 
 

@@ -1,28 +1,36 @@
-"""Runs a command and turns errors into messages and exit codes: 0 all well, 1 something could not be done, 2 wrong words."""
+"""Runs a command and turns errors into messages and exit codes.
+
+0: all was done. 1: something could not be done. 2: the words make no sense, nothing was done. 130: stopped with Ctrl+C.
+"""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Sequence
 
-from ..errors import DetailerError, SettingsError
-from ..settings import json_schema, options
+from ..errors import DetailerError, DetectorNotFoundError, PromptError, SettingsError
 from .arguments import make_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code of one command line (default: the process's own)."""
-    args = make_parser().parse_args(arguments)
+    """The exit code of one command line (default: the process's own). Raises: SystemExit, as argparse does, for --help and unknown words."""
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = make_parser()
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     commands = {"run": _run, "detect": _detect, "settings": _settings, "demo": _demo}
     try:
         return commands[args.command](args)
-    except SettingsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except DetailerError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, (SettingsError, PromptError, DetectorNotFoundError)) else 1
+    except MemoryError:
+        print("error: out of memory; make the picture smaller or cut it into parts", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; finished pictures are kept", file=sys.stderr)
@@ -30,36 +38,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 # The commands import what they need when they are called, so that `--help` answers at once.
-def _run(args: object) -> int:
+def _run(args: argparse.Namespace) -> int:
     from .run_command import run_command
 
-    return run_command(args)  # type: ignore[arg-type]
+    return run_command(args)
 
 
-def _detect(args: object) -> int:
+def _detect(args: argparse.Namespace) -> int:
     from .detect_command import detect_command
 
-    return detect_command(args)  # type: ignore[arg-type]
+    return detect_command(args)
 
 
-def _demo(args: object) -> int:
+def _demo(args: argparse.Namespace) -> int:
     from .demo_command import demo_command
 
-    return demo_command(args)  # type: ignore[arg-type]
+    return demo_command(args)
 
 
-def _settings(args: object) -> int:
-    if getattr(args, "json_schema", False):
-        import json
+def _settings(args: argparse.Namespace) -> int:
+    from .settings_command import settings_command
 
-        print(json.dumps(json_schema(), indent=1))
-        return 0
-    group = ""
-    for option in options().values():
-        if option.group != group:
-            group = option.group
-            print(f"\n{group}")
-        values = ", ".join(option.choices) or (f"{option.minimum:.10g}..{option.maximum:.10g}" if option.minimum is not None else option.kind)
-        default = "as main" if option.default is None else repr(option.default)
-        print(f"  {option.name} = {default}  ({values})\n      {option.help}")
-    return 0
+    return settings_command(args)

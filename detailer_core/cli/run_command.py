@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from ..detectors.base import Detector
 from ..engines.base import Engine
-from ..errors import DetailerError, PictureError
-from ..pictures import iter_pictures, read_picture, write_picture
+from ..errors import PictureError
+from ..hooks import DetailerHook
+from ..pictures import EXTENSIONS, iter_pictures, read_picture, write_picture
 from ..preview import draw_preview
 from ..run import Progress, RunOptions
-from ..sampling import MainGeneration, wrap_seed
+from ..sampling import MainGeneration
 from ..settings import UnitSettings, changed_values
 from ..unit import UnitResult, UnitTools, run_unit
 from ..version import VERSION
-from .report import counts, segment_entry, write_json
-from .tools import load_detector, load_engine, save_png, settings_of
+from .files import Inputs, Place, check_file, check_folder, copy_file, plan_places, save_png, write_json
+from .progress import RunBar
+from .report import segment_entry, told
+from .tools import load_detector, load_engine, load_hooks, reason_of, settings_of
+
+Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,100 +35,114 @@ class _Job:
     detector: Detector
     engine: Engine
     main: MainGeneration
-    output: Path
     preview: bool
+    hook: DetailerHook
 
 
 def run_command(args: argparse.Namespace) -> int:
-    """Exit code 0 if every picture was written, else 1."""
+    """Exit code 0 if all was done, 1 if a picture or a segment failed, 130 after Ctrl+C."""
     settings = settings_of(args)
-    main = MainGeneration(prompt=args.prompt, negative_prompt=args.negative_prompt, seed=wrap_seed(args.seed))
-    job = _Job(settings=settings, detector=load_detector(args, settings), engine=load_engine(args), main=main, output=args.output,
-               preview=args.preview)
-    _make_folder(args.output)
-    entries: list[dict[str, Any]] = []
-    names: set[str] = set()
+    main = MainGeneration(prompt=args.prompt, negative_prompt=args.negative_prompt, seed=args.seed)
+    engine = load_engine(args)
+    job = _Job(settings=settings, engine=engine, detector=load_detector(args, settings), main=main, preview=args.preview,
+               hook=load_hooks(args, settings, engine))
+    places = _places(args)
+    check_folder(args.output, "--output")
+    entries = [_waiting(place, job) for place in places]
+    interrupted = False
     try:
-        with tqdm(_inputs(args.input), unit="picture", disable=None) as bar:
-            for path in bar:
-                entries.append(_one(path, _output_for(path, args.output, names), job, bar))
+        with RunBar(len(places)) as bar:
+            for place, entry in zip(places, entries, strict=True):
+                _one(place, job, entry, bar)
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
         # Also after Ctrl+C: what was done is on disk, and the report has to say so.
         if args.report:
-            write_json(args.report, {"version": VERSION, "engine": job.engine.name, "detector": settings.detector,
-                                     "settings": changed_values(settings), "pictures": entries})
-    failed = [e for e in entries if e["state"] == "failed"]
-    print(f"{len(entries) - len(failed)} of {len(entries)} pictures written to {args.output}" + (f"; report: {args.report}" if args.report else ""))
-    return 1 if failed else 0
+            write_json(args.report, {"version": VERSION, "engine": job.engine.name, "detector": settings.detector, "seed": args.seed,
+                                     "settings": changed_values(settings), "interrupted": interrupted, "pictures": entries})
+    return _sum_up(entries, args, interrupted)
 
 
-def _inputs(paths: list[Path]) -> list[Path]:
-    found = list(iter_pictures(paths))
-    if not found:
-        raise PictureError(f"no pictures in {', '.join(str(p) for p in paths)}")
-    return found
+def _places(args: argparse.Namespace) -> list[Place]:
+    """Every input with its output. Raises: PictureError, SettingsError for inputs or places that cannot be."""
+    inputs = list(iter_pictures(args.input))
+    if not inputs:
+        raise PictureError(f"no pictures in {', '.join(str(p) for p in args.input)}; taken are {' '.join(EXTENSIONS)}, not from folders inside of it")
+    keep = Inputs([*inputs, *([args.mask] if args.mask else [])])
+    places = plan_places(inputs, args.output, preview=args.preview, keep=keep)
+    if args.report:
+        keep.refuse(args.report, "--report")
+        if args.report.absolute() in {path.absolute() for place in places for path in (place.picture, place.preview)}:
+            raise PictureError(f"the report {args.report} would overwrite a result; choose another place with --report; nothing was done")
+        check_file(args.report, "--report")
+    return places
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PictureError(f"cannot make the output folder {folder}: {error.strerror or error}; choose another with --output") from error
+def _waiting(place: Place, job: _Job) -> Entry:
+    """The report's entry of a picture whose turn has not come."""
+    return {"input": str(place.input), "output": None, "state": "interrupted", "reason": "the run was interrupted before it was finished",
+            "size_wh": None, "detector": job.detector.name, "segments": [], "seconds": 0.0}
 
 
-def _output_for(path: Path, folder: Path, names: set[str]) -> Path:
-    """A place of its own for each input, also for two of the same name from different folders."""
-    number, name = 1, path.name
-    while name.casefold() in names:
-        number += 1
-        name = f"{path.stem}-{number}{path.suffix}"
-    names.add(name.casefold())
-    return folder / name
-
-
-def _one(path: Path, output: Path, job: _Job, bar: Any) -> dict[str, Any]:
+def _one(place: Place, job: _Job, entry: Entry, bar: RunBar) -> None:
+    """Work on one picture, whatever happens to it; the entry tells what did."""
     started = time.perf_counter()
-    entry: dict[str, Any] = {"input": str(path), "output": str(output), "state": "done", "detector": job.detector.name}
+    bar.begin(place.input.name)
     try:
-        result, segments_entry = _detail(path, output, job, bar)
-        entry |= segments_entry
-        tally = counts(result.run.outcomes[0])
-        bar.write(f"{path.name}: " + (", ".join(f"{n} {s}" for s, n in tally.items()) if tally else f"nothing found by {job.detector.name}"))
-    except DetailerError as error:
-        entry |= {"state": "failed", "reason": str(error)}
-        bar.write(f"error: {path}: {error}", file=sys.stderr)
-    except MemoryError:
-        entry |= {"state": "failed", "reason": "out of memory"}
-        bar.write(f"error: {path}: out of memory; the picture is too large for this machine", file=sys.stderr)
-    return entry | {"seconds": round(time.perf_counter() - started, 4)}
+        text = _detail(place, job, entry, bar.wave)
+    except Exception as error:  # whatever it is, the other pictures are not to be lost
+        entry |= {"state": "failed", "reason": reason_of(error), "output": None}
+        text = f"error: {place.input}: {entry['reason']}"
+    entry["seconds"] = round(time.perf_counter() - started, 4)
+    bar.end(text, error=entry["state"] == "failed")
 
 
-def _detail(path: Path, output: Path, job: _Job, bar: Any) -> tuple[UnitResult, dict[str, Any]]:
-    picture = read_picture(path)
-    if output.exists() and output.samefile(path):
-        raise PictureError(f"the output {output} is the input itself; choose another folder with --output")
-
-    def show(progress: Progress) -> None:
-        bar.set_postfix_str(f"{path.name}: segment {progress.segments_done + 1}/{progress.segments}")
-
-    options = RunOptions(progress=show)
-    result = run_unit([picture.image_bchw], [job.main], job.settings, UnitTools(detector=job.detector, engine=job.engine, options=options))
+def _detail(place: Place, job: _Job, entry: Entry, show: Callable[[Progress], None]) -> str:
+    """Read, redraw, write; fills the entry in and gives a line for people back."""
+    picture = read_picture(place.input)
+    entry["size_wh"] = [picture.image_bchw.shape[-1], picture.image_bchw.shape[-2]]
+    tools = UnitTools(detector=job.detector, engine=job.engine, options=RunOptions(progress=show, hook=job.hook))
+    result = run_unit([picture.image_bchw], [job.main], job.settings, tools)
     outcomes = result.run.outcomes[0]
-    if any(o.state == "done" for o in outcomes):
-        write_picture(output, picture, result.run.pictures[0])
+    entry |= {"segments": [segment_entry(o) for o in outcomes], "detect_seconds": round(result.detect_seconds, 4),
+              "redraw_seconds": round(result.redraw_seconds, 4)}
+    redrawn = any(o.state == "done" for o in outcomes)
+    if redrawn:
+        write_picture(place.picture, picture, result.run.pictures[0])
     else:
-        _copy(path, output)
+        copy_file(place.input, place.picture)  # the file itself: writing it anew would change a JPEG
+    entry |= {"output": str(place.picture), "state": "done" if redrawn else "unchanged"}
+    entry.pop("reason")
     if job.preview:
-        states = [o.state for o in outcomes]
-        ordered = replace(result.segments[0], items=tuple(o.segment for o in outcomes))
-        save_png(output.with_name(f"{output.stem}-preview.png"), draw_preview(result.run.pictures[0], ordered, states=states))
-    return result, {"size_wh": [picture.image_bchw.shape[-1], picture.image_bchw.shape[-2]], "segments": [segment_entry(o) for o in outcomes],
-                    "detect_seconds": round(result.detect_seconds, 4), "redraw_seconds": round(result.redraw_seconds, 4)}
+        save_png(place.preview, _preview(result))
+        entry["preview"] = str(place.preview)
+    what = told(outcomes) if outcomes else _nothing(job, len(result.segments[0]))
+    if not redrawn:
+        entry["reason"] = what
+    return f"{place.input}: {what}" + ("" if redrawn else "; copied as it is")
 
 
-def _copy(path: Path, output: Path) -> None:
-    """Nothing was redrawn: the file itself, byte for byte."""
-    try:
-        shutil.copyfile(path, output)
-    except OSError as error:
-        raise PictureError(f"cannot write {output}: {error.strerror or error}; choose another folder with --output") from error
+def _preview(result: UnitResult) -> Any:
+    outcomes = result.run.outcomes[0]
+    ordered = replace(result.segments[0], items=tuple(o.segment for o in outcomes))
+    return draw_preview(result.run.pictures[0], ordered, states=[o.state for o in outcomes])
+
+
+def _nothing(job: _Job, found: int) -> str:
+    if found:
+        return f"{found} found by {job.detector.name}, all left out by hooks"
+    if job.settings.detector == "mask":
+        return f"nothing found: the mask has no white area of more than {job.settings.drop_size} pixels in width and height (drop_size)"
+    return (f"nothing found by {job.detector.name}; more is found with a lower confidence (now {job.settings.confidence:g}) or drop_size "
+            f"(now {job.settings.drop_size})")
+
+
+def _sum_up(entries: list[Entry], args: argparse.Namespace, interrupted: bool) -> int:
+    written = sum(entry["output"] is not None for entry in entries)
+    failed = sum(segment["state"] == "failed" for entry in entries for segment in entry["segments"])
+    print(f"{written} of {len(entries)} pictures written to {args.output}" + (f"; {failed} segments failed, see above" if failed else "")
+          + (f"; report: {args.report}" if args.report else ""))
+    if interrupted:
+        raise KeyboardInterrupt
+    return 0 if written == len(entries) and not failed else 1

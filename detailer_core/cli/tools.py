@@ -1,43 +1,110 @@
-"""What several commands need: settings, detector and engine from the arguments."""
+"""What several commands need: settings, detector and engine from the arguments, and words for errors."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import difflib
+import logging
 from pathlib import Path
 
-from PIL import Image
-
 from ..detectors.base import Detector
-from ..detectors.registry import DetectorFolders, DetectorShelf
+from ..detectors.registry import SUFFIXES, DetectorFolders, DetectorShelf
 from ..engines.base import Engine
 from ..engines.registry import make_engine
-from ..errors import PictureError
+from ..errors import DetailerError, EngineError, SettingsError
+from ..hook_files import load_hook, parse_arguments
+from ..hook_library import parse_hooks
+from ..hooks import DetailerHook, combine
+from ..hook_library import parse_hooks
+from ..segments import LABEL_ALIASES, parse_picks
 from ..settings import UnitSettings, make_settings, parse_assignments
+from ..wildcards import WildcardLibrary
+from ..wildcards.check import check_unit_text
+
+logger = logging.getLogger(__name__)
+
+_NO_MEMORY = ("allocate memory", "failed to allocate", "insufficient memory", "out of memory")
 
 
 def settings_of(args: argparse.Namespace) -> UnitSettings:
-    """The settings that `--set`, `--detector` and `--mask` ask for. Raises: SettingsError."""
-    settings = make_settings(parse_assignments(args.assignments))
-    if args.detector:
-        return replace(settings, detector=args.detector)
-    return replace(settings, detector="mask") if args.mask else settings
+    """The settings that `--set`, `--detector` and `--mask` ask for, sound in themselves.
+
+    Raises: SettingsError for a setting that cannot be used or words that contradict each other; PromptError for a prompt, HookError for hooks that cannot be read.
+    """
+    values = parse_assignments(args.assignments)
+    asked = [name for name in (args.detector, values.get("detector")) if name is not None]
+    if args.mask:
+        asked.append("mask")
+    if len(set(asked)) > 1:
+        raise SettingsError(f"several detectors are asked for: {', '.join(repr(a) for a in dict.fromkeys(asked))}; choose one "
+                            f"(--mask stands for the detector 'mask')", field="detector")
+    settings = make_settings(values | {"detector": asked[0]} if asked else values)
+    if settings.detector == "mask" and not args.mask:
+        raise SettingsError("the detector 'mask' needs a picture that is white where to redraw; add --mask FILE", field="detector")
+    # Here, and not when the first picture is worked on: then every picture of a folder would fail with the same words.
+    parse_picks(settings.pick)
+    parse_hooks(settings.hooks)
+    for text in (settings.prompt, settings.negative_prompt):
+        check_unit_text(text, WildcardLibrary())
+    parse_hooks(settings.hooks, None)
+    return settings
 
 
 def load_detector(args: argparse.Namespace, settings: UnitSettings) -> Detector:
-    """The detector by its name. Raises: DetectorError."""
-    return DetectorShelf(DetectorFolders(models_root=args.models)).get(settings.detector, mask=args.mask)
+    """The detector by its name, or by the path of its file. Raises: DetectorError; SettingsError for classes that it does not know."""
+    file = Path(settings.detector)
+    if file.suffix.lower() in SUFFIXES and file.parent != Path() and file.is_file():
+        folder = file.resolve().parent
+        shelf = DetectorShelf(DetectorFolders(models_root=folder / ".none", extra=(folder,)), cache_folder=folder / ".cache")
+        detector = shelf.get(f"{folder.name}/{file.name}")
+    else:
+        detector = DetectorShelf(DetectorFolders(models_root=args.models)).get(settings.detector, mask=args.mask)
+    _check_labels(settings, detector)
+    return detector
+
+
+def _check_labels(settings: UnitSettings, detector: Detector) -> None:
+    known = (*detector.class_names, "all", *LABEL_ALIASES)
+    for label in (x.strip() for x in settings.labels.split(",")):
+        if label and detector.class_names and label not in known:
+            near = difflib.get_close_matches(label, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"it knows {', '.join(detector.class_names[:20])}"
+            raise SettingsError(f"labels (Classes): the detector '{detector.name}' has no class '{label}'; {hint}", field="labels")
+
+
+def load_hooks(args: argparse.Namespace, settings: UnitSettings, engine: Engine) -> DetailerHook:
+    """The hooks of `--hook`, each with the `--hook-arguments` behind it; warns of hooks that mean nothing to the engine.
+
+    Raises: HookError if a file cannot be used; SettingsError for arguments that cannot be read.
+    """
+    files: list[tuple[Path, str]] = []
+    for word in args.hooks:  # a path for --hook, text for --hook-arguments, in the order of the command line
+        if isinstance(word, Path):
+            files.append((word, ""))
+        elif not files or files[-1][1]:
+            raise SettingsError(f"--hook-arguments {word[:80]}: it belongs behind the --hook that it is for, once", field="hook")
+        else:
+            files[-1] = files[-1][0], word
+    hook = combine([load_hook(path, parse_arguments(text)) for path, text in files])
+    for one in (parse_hooks(settings.hooks), hook):
+        if one.needs_latents and not engine.capabilities.diffusion:
+            logger.warning("the engine '%s' samples nothing: what %s would do to the sampling is left out", engine.name, one.name)
+    return hook
 
 
 def load_engine(args: argparse.Namespace) -> Engine:
-    """The engine by its name. Raises: EngineError."""
-    return make_engine(args.engine)
-
-
-def save_png(path: Path, image: Image.Image) -> None:
-    """Write a picture as PNG, folder included. Raises: PictureError if it cannot be written."""
+    """The engine by its name. Raises: SettingsError with the known names."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path, format="PNG")
-    except OSError as error:
-        raise PictureError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+        return make_engine(args.engine)
+    except EngineError as error:
+        raise SettingsError(f"{error}; the engines that draw with a model are those of a WebUI", field="engine") from error
+
+
+def reason_of(error: Exception) -> str:
+    """What to tell people about an error."""
+    if isinstance(error, DetailerError):
+        return str(error)
+    # torch and OpenCV have no error of their own for memory of the CPU.
+    if isinstance(error, MemoryError) or any(words in str(error).lower() for words in _NO_MEMORY):
+        return "out of memory; the picture is too large for this machine, make it smaller or cut it into parts"
+    return f"unexpected {type(error).__name__}: {error}; please report this as a bug"

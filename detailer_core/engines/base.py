@@ -7,7 +7,7 @@ before anything is sampled. `tests/conformance.py` holds every engine to this pa
 - Noise masks come blurred, at the crop's resolution (not the sampling size); `latent_masks.to_latent_size` brings them to the latent's.
   With `sampling.differential` they are thresholds per step, see `latent_masks.differential_mask`; else they blend the kept latent in at each step.
 - Cycle k samples with seed + k and starts from the latents of cycle k - 1, without a VAE round trip; the masks stay.
-- Hooks are called at the points that `hooks` names, once a wave. What `before_sampling` returns is what is sampled: latents, noise, steps, cfg, denoise.
+- Hooks are called at the points that `hooks` names, once a wave. A pass heeds what `before_sampling` returns: latents, noise, steps, cfg, denoise.
 - `inversion` means that the backend of `latent.run_cycles` has `invert`: the deterministic sampler run backwards, see `latent.InvertingBackend`.
 - Out of memory is an EngineMemoryError; a picture-spoiling interrupt is `finished=False`; everything else that fails is an EngineError.
 """

@@ -80,4 +80,8 @@ def _with_inversion(backend: LatentBackend, request: WaveRequest, given: CycleIn
     """The cycle's input, able to ask the backend for its inversion if that has one."""
     if not isinstance(backend, InvertingBackend):
         return given
-    return replace(given, invert=lambda bent: backend.invert(replace(request, sampling=bent.sampling), bent))
+
+    def invert(bent: CycleInput) -> Tensor:
+        return backend.invert(replace(request, sampling=bent.sampling), bent)
+
+    return replace(given, invert=invert)

@@ -14,7 +14,7 @@ from torch import Tensor
 from detailer_core.engines.base import Capabilities
 from detailer_core.errors import EngineMemoryError, EngineUnsupportedError, HookError, MaskError, PictureError, SettingsError
 from detailer_core.geometry import Box, SizeWH
-from detailer_core.hooks import LATENT_POINTS, CombinedHook, CycleInput, DetailerHook, GuardedHook
+from detailer_core.hooks import LATENT_POINTS, CombinedHook, CycleInput, DetailerHook, GuardedHook, combine
 from detailer_core.plan import PictureJob, Plan, make_plan
 from detailer_core.run import RunOptions, RunResult, run_plan
 from detailer_core.sampling import Sampling
@@ -194,6 +194,40 @@ def test_wrong_values_are_refused(point: str, value: Any, text: str) -> None:
     """Boxes lie in the picture, sizes are positive, a cycle's input is whole; the message shows what came."""
     with pytest.raises(HookError, match=rf"^hook 'Bad' returned something wrong at {point}: {text}"):
         getattr(GuardedHook(hook_at(point, lambda *_: value)), point)(*ARGUMENTS[point])
+
+
+@pytest.mark.parametrize(("changes", "text"), [
+    ({"steps": 0}, "expected a whole number of steps from 1 on, got 0"), ({"steps": 2.5}, "expected a whole number of steps from 1 on, got 2.5"),
+    ({"denoise": 1.5}, "expected denoise in 0..1 and a finite cfg, got 1.5, 7.0"), ({"denoise": -0.1}, "expected denoise in 0..1"),
+    ({"cfg": float("nan")}, "expected denoise in 0..1 and a finite cfg, got 0.4, nan"),
+])
+def test_sampling_out_of_range_is_refused(changes: dict[str, Any], text: str) -> None:
+    """What a hook makes of a cycle's sampling has to be possible."""
+    hook = GuardedHook(hook_at("before_sampling", lambda g: replace(g, sampling=replace(g.sampling, **changes))))
+    with pytest.raises(HookError, match=rf"^hook 'Bad' returned something wrong at before_sampling: {text}"):
+        hook.before_sampling(CYCLE)
+
+
+def test_combined_hooks_are_watched_one_by_one() -> None:
+    """`combine` names the one at fault; hooks that change nothing are left out, one alone is not wrapped in a list, none is the base."""
+    good, bad = hook_at("noise", lambda value, *_: value, "Good"), hook_at("noise", raising(ValueError("no")))
+    with pytest.raises(HookError, match=r"^hook 'Bad' failed at noise"):
+        combine([good, bad]).noise(LATENTS, (1, 2), 0)
+    assert combine([good, DetailerHook(), bad]).name == "Good + Bad"
+    assert type(combine([DetailerHook()])) is type(combine([])) is DetailerHook
+    assert isinstance(combine([good]), GuardedHook)
+    watched = GuardedHook(good)
+    assert combine([watched]) is watched
+
+
+def test_a_cycle_that_cannot_be_inverted_says_so() -> None:
+    """Without an engine that can, asking for it is a clear error; a hook that needs it says so through every wrapper."""
+    with pytest.raises(EngineUnsupportedError, match="this engine cannot run its sampler backwards"):
+        CYCLE.invert(CYCLE)
+    needing = type("Needing", (DetailerHook,), {"needs_inversion": True})()
+    for hook in (needing, GuardedHook(needing), CombinedHook([DetailerHook(), needing])):
+        assert hook.needs_inversion
+    assert not CombinedHook([GuardedHook(DetailerHook())]).needs_inversion
 
 
 @pytest.mark.parametrize("point", PLAN_POINTS)

@@ -149,7 +149,8 @@ def test_offset_by_hand(dx: int, dy: int, wanted: str) -> None:
 
 @pytest.mark.parametrize(("mask_wh", "crop", "taken"), [
     ((10, 10), (20, 40, 60, 80), (2, 4, 6, 8)), ((20, 10), (20, 40, 60, 80), (4, 4, 12, 8)), ((10, 10), (24, 26, 36, 34), (2, 3, 4, 4)),
-    ((10, 10), (99, 99, 100, 100), (9, 9, 10, 10)), ((200, 50), (10, 10, 20, 20), (20, 5, 40, 10)), ((1, 1), (50, 50, 60, 60), (0, 0, 1, 1)),
+    ((10, 10), (26, 24, 34, 36), (3, 2, 4, 4)), ((10, 10), (99, 99, 100, 100), (9, 9, 10, 10)), ((200, 50), (10, 10, 20, 20), (20, 5, 40, 10)),
+    ((1, 1), (50, 50, 60, 60), (0, 0, 1, 1)),
 ])
 def test_crop_of_picture_mask_by_hand(mask_wh: tuple[int, int], crop: Box, taken: Box) -> None:
     """x by the width ratio, y by the height ratio, at least one pixel; the picture has 100x100."""

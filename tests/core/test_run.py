@@ -114,6 +114,23 @@ def test_grey_stays_grey_by_luma() -> None:
     assert float(result.pictures[0][0, 0, 40, 30]) == pytest.approx(0.299 + 0.587 * 0.5 + 0.114 * 0.25, abs=1e-6)
 
 
+@pytest.mark.parametrize(("feather", "noise_feather"), [(5, 20), (5, 5), (0, 3), (4, 0)])
+def test_the_engine_gets_the_noise_mask_with_its_own_feather(feather: int, noise_feather: int) -> None:
+    """Both masks are blurred apart from the segment's own (REFERENCE item 31); with the noise mask off there is none."""
+    engine = StubEngine()
+    options = RunOptions(keep=Keep(enhanced=True))
+    result = run_plan([picture()], planned(THREE, {"feather": feather, "noise_mask_feather": noise_feather}), engine, options)
+    for outcome, noise_mask in zip(result.outcomes[0], engine.calls[0][1].noise_masks, strict=True):
+        own = outcome.segment.mask_hw[None, None]
+        assert outcome.alpha_b1hw is not None
+        assert noise_mask is not None
+        assert torch.equal(noise_mask, blur_mask(own, noise_feather))
+        assert torch.equal(outcome.alpha_b1hw, blur_mask(own, feather))
+    engine = StubEngine()
+    run_plan([picture()], planned(THREE, {"noise_mask": False}), engine)
+    assert engine.calls[0][1].noise_masks == (None,) * 3
+
+
 @st.composite
 def overlapping(draw: st.DrawFn) -> tuple[Segments, dict[str, Any]]:
     """Segments that may overlap, and settings of all kinds of masks, sizes and cycles."""

@@ -28,6 +28,12 @@ class LatentHook(DetailerHook):
         return latents_bchw
 
 
+class InvertingHook(LatentHook):
+    """Runs the sampler backwards."""
+
+    needs_inversion = True
+
+
 def engine(can: Capabilities) -> StubEngine:
     """An engine that can do this."""
     return type("Engine", (StubEngine,), {"capabilities": can})()
@@ -58,6 +64,13 @@ def test_what_is_missing_is_refused(missing: dict[str, object], text: str) -> No
     modest = Sampling(noise_mask="noise_mask" not in missing, sampler="LMS" if "samplers" in missing else "Euler",
                       scheduler="Simple" if "schedulers" in missing else "Karras")
     check_supported(lacking, modest, DetailerHook())
+
+
+def test_inversion_is_asked_for_by_the_hook() -> None:
+    """An engine without it refuses such a hook, and one with it does not."""
+    with pytest.raises(EngineUnsupportedError, match=r"^hooks: .* does not support hook 'InvertingHook', which runs the sampler backwards"):
+        check_supported(engine(EVERYTHING), Sampling(), InvertingHook())
+    check_supported(engine(replace(EVERYTHING, inversion=True)), Sampling(), InvertingHook())
 
 
 def test_an_engine_without_a_model_ignores_sampling() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detailer_core.engines.base import Control, WaveRequest
 from detailer_core.engines.latent import redraw_latent, run_cycles
+from detailer_core.errors import EngineUnsupportedError
 from detailer_core.hooks import CycleInput, DetailerHook
 from detailer_core.sampling import Sampling
 
@@ -102,6 +103,44 @@ def test_the_control_is_asked_before_each_cycle(after: int) -> None:
 
     assert run_cycles(backend, request(3), torch.zeros(2, 4, 1, 2), Control(stopped=stopped)) is None
     assert sum(call[0] == "sample" for call in backend.calls) == after
+
+
+class Looking(DetailerHook):
+    """Notes what a cycle starts from, and takes its inversion as noise."""
+
+    def __init__(self) -> None:
+        self.seen: list[CycleInput] = []
+
+    def before_sampling(self, given: CycleInput) -> CycleInput:
+        """The inversion of half the latents, at denoise 1."""
+        self.seen.append(given)
+        bent = replace(given, latents_bchw=given.latents_bchw / 2, sampling=replace(given.sampling, denoise=1.0))
+        return replace(bent, noise_bchw=given.invert(bent))
+
+
+class Inverting(Backend):
+    """The inversion of z is 100 * z + denoise."""
+
+    def invert(self, request: WaveRequest, given: CycleInput) -> Tensor:
+        """As said."""
+        return given.latents_bchw * 100 + request.sampling.denoise
+
+
+def test_a_hook_sees_masks_and_may_invert() -> None:
+    """Masks come at the latents' size, 1 where there is none; the backend inverts what the hook gives it: 0.125 + (12.5 + 1) * 1."""
+    hook = Looking()
+    mask = torch.tensor([0.0, 1.0]).expand(1, 1, 4, 2)
+    redrawn = redraw_latent(Inverting(), replace(request(hook=hook), noise_masks=(mask, None)), Control())
+    assert redrawn.images_bchw[:, 0, 0, 0].tolist() == [13.625, 38.875]
+    masks = hook.seen[0].masks_b1hw
+    assert masks is not None
+    assert masks.tolist() == [[[[0, 1]]], [[[1, 1]]]]
+
+
+def test_a_backend_that_cannot_invert_refuses() -> None:
+    """The hook's call is a clear error and not a missing method."""
+    with pytest.raises(EngineUnsupportedError, match="cannot run its sampler backwards"):
+        redraw_latent(Backend(), request(hook=Looking()), Control())
 
 
 class Arithmetic(DetailerHook):

@@ -62,6 +62,8 @@ def _segment(index: int, prompt: str, case: dict[str, Any]) -> Segment:
         x, y = index * CELL // 4, 16
     mask = torch.zeros(SIDE, SIDE)
     mask[24:104, 24:104] = 1
+    if case.get("soft"):
+        mask[24:104, 24:104] = torch.linspace(0.05, 1, 80)
     box = (x + 24, y + 24, x + 104, y + 104)
     return Segment(bbox_xyxy=box, crop_xyxy=(x, y, x + SIDE, y + SIDE), mask_hw=mask, label="face", prompt=prompt)
 
