@@ -5,6 +5,7 @@ Convention: a mask is a float32 CPU tensor `[h, w]` in 0..1, 1 = redraw. Boxes a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
@@ -121,21 +122,30 @@ def intersect_mask(segments: Segments, mask_hw: Tensor) -> Segments:
 
 def subtract_mask(segments: Segments, mask_hw: Tensor) -> Segments:
     """Each segment's mask less a picture-wide mask `[H, W]`, not below 0. Raises: MaskError if the sizes differ."""
-    return _with_masks(segments, mask_hw, lambda own, other: (own - other).clamp(min=0))
+    return _with_masks(segments, mask_hw, _difference)
+
+
+def dilate_segments(segments: Segments, pixels: int) -> Segments:
+    """Each segment with its mask grown (shrunk, if negative) inside its crop region, see `dilate`."""
+    return segments.with_items([replace(segment, mask_hw=dilate(segment.mask_hw, pixels)) for segment in segments])
 
 
 def _is_binary(mask_hw: Tensor) -> bool:
     return bool(((mask_hw == 0) | (mask_hw == 1)).all())
 
 
-def _with_masks(segments: Segments, mask_hw: Tensor, combine: object) -> Segments:
+def _difference(own: Tensor, other: Tensor) -> Tensor:
+    return (own - other).clamp(min=0)
+
+
+def _with_masks(segments: Segments, mask_hw: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Segments:
     width, height = segments.size_wh
     if tuple(mask_hw.shape) != (height, width):
         raise MaskError(f"the mask has {mask_hw.shape[1]}x{mask_hw.shape[0]} pixels, the picture {width}x{height}; they must be equal")
     items = []
     for segment in segments:
         x0, y0, x1, y1 = segment.crop_xyxy
-        items.append(replace(segment, mask_hw=combine(segment.mask_hw, mask_hw[y0:y1, x0:x1])))  # type: ignore[operator]
+        items.append(replace(segment, mask_hw=combine(segment.mask_hw, mask_hw[y0:y1, x0:x1])))
     return segments.with_items(items)
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol, TypeAlias
 
 import torch
+from torch import Tensor
 
 from .errors import PromptError
 from .geometry import Box, SizeRule, SizeWH, box_size_wh, decide_size, grow, intersect, shift
 from .image_ops import nonzero_box
+from .masks import crop_of_picture_mask
 from .sampling import MainGeneration, Refiner, Sampling, wrap_seed
 from .segments import Segment, Segments
 from .settings import UnitSettings
@@ -39,12 +41,24 @@ SEED_OF_CHOICES = 0x0DE7A11E
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Region:
+    """A prompt for a part of the picture (regional prompting).
+
+    mask_hw: float 0..1, the whole picture at any resolution; in a plan cut to the crop region. weight: of its conditioning.
+    """
+
+    mask_hw: Tensor
+    prompt: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SegmentPlan:
     """One segment, ready to be redrawn.
 
     index: place in the order of work, skipped ones counted. picture: which picture of the batch. segment: with the crop region as it will
     be used. size_wh: sampling size in pixels. paste_xyxy: where the picture can change, in its pixels. prompt, negative_prompt: expanded.
-    feather, noise_mask_feather: pixels.
+    feather, noise_mask_feather: pixels. regions: the picture's regional prompts, cut to the crop region (REFERENCE item 35).
     """
 
     index: int
@@ -59,6 +73,7 @@ class SegmentPlan:
     feather: int
     noise_mask_feather: int
     sampling: Sampling
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -158,10 +173,11 @@ class SimplePolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PictureJob:
-    """One picture of a batch: its segments, and how it was made."""
+    """One picture of a batch: its segments, how it was made, and its regional prompts."""
 
     segments: Segments
     main: MainGeneration = field(default_factory=MainGeneration)
+    regions: tuple[Region, ...] = ()
 
 
 def seeded_choices(seed: int) -> random.Random:
@@ -218,6 +234,7 @@ def resolve_sampling(settings: UnitSettings, main: MainGeneration) -> Sampling:
         inpaint_model=settings.inpaint_model and settings.noise_mask,
         checkpoint=settings.checkpoint or "",
         refiner=refiner,
+        sigmas=main.sigmas,
     )
 
 
@@ -228,7 +245,8 @@ class _Picture:
                  rules: PromptRules) -> None:
         self.picture, self.job, self.settings, self.policy, self.hook, self.rules = picture, job, settings, policy, hook, rules
         self.sampling = resolve_sampling(settings, job.main)
-        self.seed = job.main.seed if settings.seed is None else settings.seed
+        # REFERENCE item 8: of a batch with a seed of its own, each picture has the next one.
+        self.seed = job.main.seed if settings.seed is None else settings.seed + picture
 
     def plan(self) -> list[SegmentPlan | Skip]:
         segments = self.job.segments
@@ -278,7 +296,12 @@ class _Picture:
         return SegmentPlan(index=index, picture=self.picture, segment=segment, size_wh=size, paste_xyxy=paste_area(segment, settings.feather),
                            prompt=prompt, negative_prompt=self._text(negative, main.negative_prompt, seed, concat[1]), seed=seed,
                            subseed=wrap_seed(main.subseed + index), feather=settings.feather,
-                           noise_mask_feather=settings.noise_mask_feather, sampling=self.sampling)
+                           noise_mask_feather=settings.noise_mask_feather, sampling=replace(self.sampling, control=segment.control),
+                           regions=self._regions(segment))
+
+    def _regions(self, segment: Segment) -> tuple[Region, ...]:
+        size_wh = self.job.segments.size_wh
+        return tuple(replace(r, mask_hw=crop_of_picture_mask(r.mask_hw, size_wh, segment.crop_xyxy)) for r in self.job.regions)
 
     def _text(self, choice: Choice, main_prompt: str, seed: int, concat: bool) -> str:
         try:

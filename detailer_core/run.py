@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .engines.base import Control, Engine, Redrawn, WaveRequest, check_supported
-from .errors import EngineError, EngineMemoryError, HookError, PictureError
+from .errors import EngineError, EngineMemoryError, EngineUnsupportedError, HookError, PictureError
 from .geometry import Box, box_size_wh, shift
 from .hooks import DetailerHook, GuardedHook
 from .image_ops import as_rgb, blur_mask, crop, paste_, split_alpha
@@ -36,6 +36,7 @@ class Keep:
 
     cropped: bool = False
     enhanced: bool = False
+    control: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -44,7 +45,7 @@ class Outcome:
 
     reason: why it is not done, else "". plan: None for one that was skipped while planning. seconds: its share of its wave's time.
     cropped_bchw, enhanced_bchw: float `[1, 3, h, w]` at the crop's size, before and after; None unless they were to be kept.
-    alpha_b1hw: the mask with which it was pasted, kept with `enhanced`.
+    alpha_b1hw: the mask with which it was pasted, kept with `enhanced`. control_bchw: the control picture, at sampling size.
     """
 
     index: int
@@ -56,6 +57,7 @@ class Outcome:
     cropped_bchw: Tensor | None = None
     enhanced_bchw: Tensor | None = None
     alpha_b1hw: Tensor | None = None
+    control_bchw: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -110,6 +112,8 @@ def run_plan(pictures: Sequence[Tensor], plan: Plan, engine: Engine, options: Ru
     hook = options.hook if type(options.hook) is DetailerHook else GuardedHook(options.hook)
     for sampling in {wave.sampling for wave in plan.waves}:
         check_supported(engine, sampling, hook)
+    if any(item.regions for item in plan.items) and not engine.capabilities.regions:
+        raise EngineUnsupportedError(f"regions: the engine '{engine.name}' does not support regional prompts")
     work = list(pictures) if options.in_place else [p.clone() for p in pictures]
     run = _Run(work, plan, engine, hook, options)
     for number, wave in enumerate(plan.waves):
@@ -222,7 +226,7 @@ class _Run:
         return WaveRequest(images_bchw=images, noise_masks=tuple(p.noise_mask_b1hw for p in prepared),
                            prompts=tuple(p.prompt for p in plans), negative_prompts=tuple(p.negative_prompt for p in plans),
                            seeds=tuple(p.seed for p in plans), subseeds=tuple(p.subseed for p in plans), sampling=plans[0].sampling,
-                           hook=self.hook)
+                           hook=self.hook, regions=tuple(p.regions for p in plans) if any(p.regions for p in plans) else ())
 
     def _paste_all(self, prepared: Sequence[_Prepared], redrawn: Redrawn, seconds: float) -> None:
         images = redrawn.images_bchw
@@ -231,7 +235,7 @@ class _Run:
                        f"the engine gave {images.dtype} {tuple(images.shape)} back for {len(prepared)} pictures; "
                        "expected float [N, 3, h, w]")
             return
-        for item, image in zip(prepared, images, strict=True):
+        for row, (item, image) in enumerate(zip(prepared, images, strict=True)):
             try:
                 enhanced = self._paste(item, image[None])
             except (PictureError, HookError) as error:
@@ -239,9 +243,11 @@ class _Run:
                 self._note([item.plan], "failed", str(error))
                 continue
             alpha = item.paste_mask_b1hw if self.options.keep.enhanced else None
+            control = redrawn.control_bchw[row : row + 1] if self.options.keep.control and redrawn.control_bchw is not None else None
             self.outcomes.append((item.plan.picture, Outcome(
                 index=item.plan.index, segment=item.plan.segment, state="done", plan=item.plan, seconds=seconds,
-                cropped_bchw=item.crop_bchw, enhanced_bchw=enhanced, alpha_b1hw=alpha)))
+                cropped_bchw=item.crop_bchw, enhanced_bchw=enhanced, alpha_b1hw=alpha,
+                control_bchw=control)))
 
     def _paste(self, item: _Prepared, image_bchw: Tensor) -> Tensor | None:
         """Shrink and blend one segment; only the window that the mask reaches is worked on. Comes back whole if it is to be kept."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
 
 SEED_LIMIT = 2**32
 """Seeds wrap at this value, as the WebUI's own do (REFERENCE item 42)."""
@@ -11,6 +15,24 @@ SEED_LIMIT = 2**32
 def wrap_seed(seed: int) -> int:
     """The seed in 0..2^32-1."""
     return seed % SEED_LIMIT
+
+
+SigmaMaker: TypeAlias = Callable[[int], Tensor]
+"""Makes the noise levels of so many steps: float `[steps + 1]`, falling, the last one 0 (the reference's `scheduler_func`)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentControl:
+    """A ControlNet for one segment; its control picture is made from the segment's crop.
+
+    model: its name. module: preprocessor, "none" = the crop itself. weight: 0 or more. start, end: share of the steps, 0..1.
+    """
+
+    model: str
+    module: str = "none"
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +55,7 @@ class Sampling:
     steps: of the whole schedule, of which the last `denoise` share is done. cfg: guidance scale. denoise: 0..1. cycles: passes in latent
     space, at least 1. subseed_strength: 0..1. differential: the noise mask is a threshold per step and not a blend (differential
     diffusion). inpaint_model: the loaded checkpoint is to be shown the masked picture. checkpoint: "" = the loaded one.
-    scheduler: a label of the engine's; "" and "Automatic" leave it to the engine.
+    scheduler: a label of the engine's; "" and "Automatic" leave it to the engine. sigmas: makes the noise levels instead of the scheduler.
     """
 
     steps: int = 20
@@ -48,6 +70,8 @@ class Sampling:
     inpaint_model: bool = False
     checkpoint: str = ""
     refiner: Refiner | None = None
+    control: SegmentControl | None = None
+    sigmas: SigmaMaker | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,3 +87,4 @@ class MainGeneration:
     cfg: float = 7.0
     sampler: str = "Euler a"
     scheduler: str = "Automatic"
+    sigmas: SigmaMaker | None = None

@@ -16,6 +16,7 @@ from torch import Tensor
 from .errors import MaskError, SettingsError
 from .geometry import Box, SizeWH, area, box_size_wh
 from .image_ops import resample_mask
+from .sampling import SegmentControl
 
 Measure: TypeAlias = Literal["area", "width", "height", "x0", "y0", "x1", "y1", "length_percent", "confidence_percent"]
 
@@ -32,7 +33,7 @@ class Segment:
     """One part of a picture.
 
     bbox_xyxy: what was found. crop_xyxy: with its surroundings, inside the picture. mask_hw: float32 0..1 of the crop region's size.
-    confidence: 0..1. prompt: text for this segment alone; None = the unit's.
+    confidence: 0..1. prompt: text for this segment alone; None = the unit's. control: a ControlNet for this segment alone.
     Raises: MaskError if the mask is not a float tensor of the crop region's size.
     """
 
@@ -42,6 +43,7 @@ class Segment:
     label: str = ""
     confidence: float = 1.0
     prompt: str | None = None
+    control: SegmentControl | None = None
 
     def __post_init__(self) -> None:
         width, height = box_size_wh(self.crop_xyxy)
@@ -185,6 +187,13 @@ def _scale_box(box_xyxy: Box, ratios: tuple[float, float], limit_wh: SizeWH) -> 
 
     (x0, x1), (y0, y1) = (span(box_xyxy[i], box_xyxy[i + 2], ratios[i], limit_wh[i]) for i in (0, 1))
     return x0, y0, x1, y1
+
+
+def add(one: Segments, other: Segments) -> Segments:
+    """The segments of both, in order. Raises: MaskError if they belong to pictures of different sizes."""
+    if one.size_wh != other.size_wh:
+        raise MaskError(f"segments of a picture of {one.size_wh} pixels cannot be added to those of one of {other.size_wh}; use `scale_to` first")
+    return one.with_items([*one, *other])
 
 
 def combined_mask(segments: Segments) -> Tensor:

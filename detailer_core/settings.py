@@ -12,7 +12,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from .errors import SettingsError
 
@@ -141,7 +141,7 @@ def _describe(name: str, annotation: Any, default: Value, metadata: Mapping[str,
 def options() -> Mapping[str, Option]:
     """The table: every option by name, in order."""
     hints = typing.get_type_hints(UnitSettings)
-    return types.MappingProxyType({f.name: _describe(f.name, hints[f.name], f.default, f.metadata) for f in fields(UnitSettings)})
+    return types.MappingProxyType({f.name: _describe(f.name, hints[f.name], cast(Value, f.default), f.metadata) for f in fields(UnitSettings)})
 
 
 def make_settings(values: Mapping[str, Any] | None = None) -> UnitSettings:

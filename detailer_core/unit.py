@@ -99,6 +99,9 @@ def _redraw(pictures: Sequence[Tensor], segments: Sequence[Segments], mains: Seq
     started = time.perf_counter()
     jobs = [PictureJob(segments=s, main=m) for s, m in zip(segments, mains, strict=True)]
     bends = any(hook.uses(point) for point in ("after_detection", "crop_region", "sampling_size"))
+    if hook.uses("after_paste"):
+        # It may change the picture anywhere, so each segment has to see what the one before left.
+        settings = replace(settings, wave_pixels=0)
     plan = make_plan(jobs, settings, policy=tools.engine, hook=hook if bends else None, rules=tools.rules)
     run = run_plan(pictures, plan, tools.engine, replace(tools.options, hook=hook))
     return UnitResult(run=run, plan=plan, segments=tuple(segments), detect_seconds=detect_seconds,

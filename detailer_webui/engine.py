@@ -43,7 +43,7 @@ class WebuiEngine:
     def capabilities(self) -> Capabilities:
         """All of diffusion; samplers and schedulers as the host has them."""
         schedulers = host.scheduler_names()
-        return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, samplers=host.sampler_names(),
+        return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, sigmas=True, samplers=host.sampler_names(),
                             schedulers=("Automatic", *schedulers) if schedulers else ())
 
     @property

@@ -90,8 +90,8 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
 def _problem(settings: UnitSettings, workshop: Workshop) -> str:
     """Why a unit cannot work, known before anything is drawn; else ""."""
     try:
-        workshop.shelf.get(settings.detector)
         host.check_names(settings)
+        workshop.shelf.get(settings.detector)
     except DetailerError as error:
         return str(error)
     except Exception as error:  # whatever a model file makes a library do, the picture is to be made

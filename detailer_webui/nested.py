@@ -39,6 +39,8 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
         self.blender = MaskBlender(request)
         self.scripts = QuietRunner(self.blender)
         self.cached_c, self.cached_uc = list(self.cached_c), list(self.cached_uc)
+        if request.sampling.sigmas is not None:
+            self.sampler_noise_scheduler_override = request.sampling.sigmas
         # An empty list keeps the host from correcting colours towards the crop, which the paste mask makes pointless.
         self.color_corrections = []
 

@@ -50,7 +50,7 @@ def main(parts: list[str]) -> None:
     if "lint" in parts:
         python = environment("current")
         run([python, "-m", "ruff", "check", "."])
-        run([python, "-m", "pyright"])
+        run([python, "-m", "pyright", "--pythonpath", python])
 
 
 if __name__ == "__main__":

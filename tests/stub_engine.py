@@ -8,7 +8,7 @@ is one of a few formulas. With the sampler `half`, `seeded` or `masked` it is th
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ class StubEngine:
     waves: list[int] = field(default_factory=list)
 
     name = "stub"
-    capabilities = Capabilities(inpaint_model=True, refiner=True, checkpoint=True, inversion=True)
+    capabilities = Capabilities(inpaint_model=True, refiner=True, checkpoint=True, inversion=True, control=True, regions=True, sigmas=True)
     memory_key = "stub"
     size_multiple = 8
 
@@ -57,7 +57,9 @@ class StubEngine:
             raise EngineError("the stub was told to fail")
         if len(request.seeds) > self.fits:
             raise EngineMemoryError(f"{len(request.seeds)} segments do not fit, {self.fits} would")
-        return redraw_latent(self, request, control)
+        redrawn = redraw_latent(self, request, control)
+        # A ControlNet without a preprocessor shows the crops themselves.
+        return redrawn if request.sampling.control is None else replace(redrawn, control_bchw=request.images_bchw)
 
     def encode(self, request: WaveRequest) -> Tensor:
         """8x8 means of the pictures, cut centred to multiples of 8; channel 3 is the mean of the colours."""
@@ -119,10 +121,22 @@ class StubEngine:
         z, strength = given.latents_bchw, given.sampling.denoise
         masks = to_latent_size(request.noise_masks, z)
         targets = torch.tensor([(sum(p.encode()) % 97) / 97 for p in request.prompts]).to(z)[:, None, None, None]
-        denoised = torch.lerp(z, targets.expand_as(z), 0.5 * strength) + 0.05 * torch.tanh(x - z)
+        targets = self._regional(targets.expand_as(z), request)
+        if given.sampling.control is not None:
+            targets = targets + 0.2 * given.sampling.control.weight
+        denoised = torch.lerp(z, targets, 0.5 * strength) + 0.05 * torch.tanh(x - z)
         threshold = differential_threshold(float(t), float(self._steps(given)), 0.0)
         keep = differential_mask(masks, threshold) if given.sampling.differential else masks
         return denoised * keep + z * (1 - keep)
+
+    def _regional(self, targets: Tensor, request: WaveRequest) -> Tensor:
+        """The targets of the prompts, with each region's own inside its mask."""
+        rows = list(targets.unbind(0))
+        for row, regions in enumerate(request.regions):
+            for region in regions:
+                mask = to_latent_size((region.mask_hw[None, None],), targets)[0] * region.weight
+                rows[row] = rows[row] * (1 - mask) + (sum(region.prompt.encode()) % 97) / 97 * mask
+        return torch.stack(rows)
 
     def given_masks(self, request: WaveRequest) -> tuple[Tensor | None, ...]:
         """The noise masks as the sampler got them: an inpainting model's are at pixel size and cut as the picture is (REFERENCE item 34)."""

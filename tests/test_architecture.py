@@ -17,7 +17,7 @@ OURS = sorted([*SHIPPED, ROOT / "install.py", *(path for folder in ("tests", "be
 HOSTS = {"modules", "modules_forge", "backend", "launch", "scripts", "gradio", "fastapi", "starlette", "pydantic", "detailer_webui"}
 """What the core never imports: the hosts' own names, what only hosts bring, and our adapter."""
 
-ROOMS = ("errors", "version", "geometry", "image_ops", "resample", "segments", "masks", "mask_segments", "pictures", "preview", "sampling",
+ROOMS = ("errors", "version", "geometry", "sampling", "image_ops", "resample", "segments", "masks", "mask_segments", "pictures", "preview",
          "settings", "sizing", "waves", "wave_memory", "wildcards", "plan", "hooks", "hook_files", "hook_library", "engines", "detectors", "run",
          "unit", "cli", "__main__")
 """The core from the ground up: a room imports only what stands before it, or itself."""
@@ -105,7 +105,7 @@ def test_the_check_sees_higher_rooms(line: str, package: tuple[str, ...]) -> Non
     assert wrong_rooms(line, package, "unit") == set()
 
 
-def test_only_the_adapter_and_what_the_host_runs_import_the_adapter() -> None:
+def test_what_the_host_loads_is_small_and_alone() -> None:
     """`scripts/detailer.py` holds at most 20 lines and lies alone: the host runs every file of that folder."""
     assert [path.name for path in (ROOT / "scripts").iterdir() if path.name != "__pycache__"] == ["detailer.py"]
     assert len(text_of(ROOT / "scripts" / "detailer.py").splitlines()) <= 20
@@ -133,7 +133,8 @@ def test_nothing_is_left_to_do() -> None:
 
 def test_install_pins_nothing() -> None:
     """The host's versions are the host's to choose: no version, no upgrade, and nothing that a package would pull in."""
-    texts = [node.value for node in ast.walk(ast.parse(text_of(ROOT / "install.py"))) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    nodes = ast.walk(ast.parse(text_of(ROOT / "install.py")))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     commands = [text for text in texts if text.startswith("install ")]
     assert commands
     assert all("--no-deps" in command for command in commands)

@@ -73,7 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     settings.add_argument("--json-schema", action="store_true", help="as a JSON schema, for programs that check or edit settings")
     demo = commands.add_parser("demo", **_texts("try it on a photograph", "The whole way on a photograph that comes with scikit-image; needs "
                                                 "OpenCV 4, whose cascades find the face.", _DEMO_EXAMPLES))
-    demo.add_argument("--output", type=Path, default=Path("detailer-demo"), metavar="DIR", help="folder for the results (default: %(default)s)")
+    demo.add_argument("-o", "--output", type=Path, default=Path("detailer-demo"), metavar="DIR", help="folder for the results (default: %(default)s)")
     return parser
 
 
@@ -83,7 +83,7 @@ def _texts(short: str, long: str, examples: str) -> dict[str, Any]:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="+", type=Path, metavar="INPUT", help="a picture, or a folder of pictures (not the folders inside of it)")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR",
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR",
                         help="folder for the results, which keep their names; made if it is not there; results of an earlier run are replaced")
     _add_common(parser)
     parser.add_argument("--engine", default="filter", metavar="NAME",

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from ..errors import DetailerError, DetectorNotFoundError, PromptError, SettingsError
+from ..settings import options
 from .arguments import make_parser
 
 
@@ -21,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words:
         parser.print_help(sys.stderr)
         return 2
-    args = parser.parse_args(words)
+    args, rest = parser.parse_known_args(words)
+    if rest:
+        parser.error(_unknown(rest, args.command))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     commands = {"run": _run, "detect": _detect, "settings": _settings, "demo": _demo}
     try:
@@ -35,6 +38,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; finished pictures are kept", file=sys.stderr)
         return 130
+
+
+def _unknown(rest: Sequence[str], command: str) -> str:
+    """What to tell of words that no option takes."""
+    name = rest[0].partition("=")[0].lstrip("-").replace("-", "_")
+    if rest[0].startswith("--") and name in options():
+        value = (rest[0].partition("=")[2] or " ".join(rest[1:2])) or "VALUE"
+        return f"{rest[0]}: this is a setting; write --set {name}={value}"
+    if rest[0].startswith("="):
+        return f"'{' '.join(rest)}': a setting is written without blanks around the '=', for example --set guide_size=768"
+    return f"nothing is known of '{' '.join(rest)}'; see python -m detailer_core {command} --help"
 
 
 # The commands import what they need when they are called, so that `--help` answers at once.

@@ -93,7 +93,8 @@ def _one(place: Place, job: _Job, entry: Entry, bar: RunBar) -> None:
         text = _detail(place, job, entry, bar.wave)
     except Exception as error:  # whatever it is, the other pictures are not to be lost
         entry |= {"state": "failed", "reason": reason_of(error), "output": None}
-        text = f"error: {place.input}: {entry['reason']}"
+        named = str(place.input) in entry["reason"]
+        text = "error: " + (entry["reason"] if named else f"{place.input}: {entry['reason']}")
     entry["seconds"] = round(time.perf_counter() - started, 4)
     bar.end(text, error=entry["state"] == "failed")
 

@@ -15,7 +15,6 @@ from ..errors import DetailerError, EngineError, SettingsError
 from ..hook_files import load_hook, parse_arguments
 from ..hook_library import parse_hooks
 from ..hooks import DetailerHook, combine
-from ..hook_library import parse_hooks
 from ..segments import LABEL_ALIASES, parse_picks
 from ..settings import UnitSettings, make_settings, parse_assignments
 from ..wildcards import WildcardLibrary
@@ -29,7 +28,8 @@ _NO_MEMORY = ("allocate memory", "failed to allocate", "insufficient memory", "o
 def settings_of(args: argparse.Namespace) -> UnitSettings:
     """The settings that `--set`, `--detector` and `--mask` ask for, sound in themselves.
 
-    Raises: SettingsError for a setting that cannot be used or words that contradict each other; PromptError for a prompt, HookError for hooks that cannot be read.
+    Raises: SettingsError for a setting that cannot be used or words that contradict each other; PromptError for a prompt that cannot be read;
+    HookError for hooks that cannot be had.
     """
     values = parse_assignments(args.assignments)
     asked = [name for name in (args.detector, values.get("detector")) if name is not None]
@@ -46,7 +46,6 @@ def settings_of(args: argparse.Namespace) -> UnitSettings:
     parse_hooks(settings.hooks)
     for text in (settings.prompt, settings.negative_prompt):
         check_unit_text(text, WildcardLibrary())
-    parse_hooks(settings.hooks, None)
     return settings
 
 

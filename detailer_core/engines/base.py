@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import EngineUnsupportedError
 from ..hooks import DetailerHook
-from ..plan import WavePolicy
+from ..plan import Region, WavePolicy
 from ..sampling import Sampling
 
 
@@ -38,6 +38,9 @@ class Capabilities:
     inpaint_model: bool = False
     refiner: bool = False
     checkpoint: bool = False
+    control: bool = False
+    regions: bool = False
+    sigmas: bool = False
     inversion: bool = False
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
@@ -48,6 +51,7 @@ class WaveRequest:
     """One wave, in the engine's terms; every tuple has one entry a segment.
 
     images_bchw: float 0..1 `[N, 3, h, w]` at sampling size. noise_masks: float 0..1 `[1, 1, hc, wc]` at the crop's resolution, or None.
+    regions: regional prompts, masks cut to the crop region; empty if there are none.
     """
 
     images_bchw: Tensor
@@ -58,14 +62,20 @@ class WaveRequest:
     subseeds: tuple[int, ...]
     sampling: Sampling
     hook: DetailerHook
+    regions: tuple[tuple[Region, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Redrawn:
-    """images_bchw: float `[N, 3, h', w']`, as requested or as the model's decoder gives it. finished: False if it was interrupted."""
+    """What came of a wave.
+
+    images_bchw: float `[N, 3, h', w']`, as requested or as the model's decoder gives it. finished: False if it was interrupted.
+    control_bchw: the control pictures `[N, 3, h, w]`, where a ControlNet had one.
+    """
 
     images_bchw: Tensor
     finished: bool = True
+    control_bchw: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +120,8 @@ def check_supported(engine: Engine, sampling: Sampling, hook: DetailerHook) -> N
         "inpaint_model": (sampling.inpaint_model and not can.inpaint_model, "inpainting models"),
         "refiner": (sampling.refiner is not None and not can.refiner, "a refiner"),
         "checkpoint": (bool(sampling.checkpoint) and not can.checkpoint, "another checkpoint"),
+        "control": (sampling.control is not None and not can.control, "a ControlNet for a segment"),
+        "sigmas": (sampling.sigmas is not None and not can.sigmas, "noise levels made by a function"),
         "hook": (hook.needs_latents and not can.latents, f"hook '{hook.name}', which works on latents"),
         "hooks": (hook.needs_inversion and not can.inversion, f"hook '{hook.name}', which runs the sampler backwards (inversion); leave it away"),
         "sampler": (bool(can.samplers) and sampling.sampler not in can.samplers, f"sampler '{sampling.sampler}'; it has {', '.join(can.samplers)}"),

@@ -42,8 +42,9 @@ from detailer_core.segments import Segment, Segments
 from detailer_core.settings import make_settings
 
 WH = (160, 96)
-EVERY = ["denoise 0.6->0.3", "cfg ->5", "steps ->12", "noise 0.1", "noise 0->0.5", "variation 7 0.3", "variation 7 0->1", "unsample", "unsample 0.5 normalise",
-         "label face", "ordered x0 desc 2", "range x0 outside 50..70", "denoise ->0.8; steps 9; unsample 0.3; noise 0.2; variation 1 0.5"]
+EVERY = ["denoise 0.6->0.3", "cfg ->5", "steps ->12", "noise 0.1", "noise 0->0.5", "variation 7 0.3", "variation 7 0->1", "unsample",
+         "unsample 0.5 normalise", "label face", "ordered x0 desc 2", "range x0 outside 50..70",
+         "denoise ->0.8; steps 9; unsample 0.3; noise 0.2; variation 1 0.5"]
 
 
 def segment(bbox: Box, label: str = "face") -> Segment:
@@ -57,6 +58,10 @@ def segment(bbox: Box, label: str = "face") -> Segment:
 THREE = Segments(size_wh=WH, items=(segment((20, 30, 40, 50)), segment((70, 30, 92, 50), "hand"), segment((120, 30, 140, 60))))
 
 
+EQUAL = Segments(size_wh=WH, items=tuple(segment((x, 30, x + 20, 50), label) for x, label in ((20, "face"), (70, "hand"), (120, "face"))))
+"""Three of one size: one wave."""
+
+
 def picture(seed: int = 3) -> Tensor:
     """Noise, k/255."""
     return torch.randint(0, 256, (1, 3, 96, 160), generator=torch.Generator().manual_seed(seed)).float() / 255
@@ -67,7 +72,7 @@ def run(hook: DetailerHook, engine: StubEngine | None = None, limit: int = 64, *
     engine = engine or StubEngine()
     engine.limit = limit
     chosen = make_settings({"guide_size": 64, "max_size": 128, "steps": 6, "cycle": 3, "prompt": "a face", "sizes": "multiple", **values})
-    return run_plan([picture()], make_plan([PictureJob(segments=THREE)], chosen, policy=engine, hook=hook), engine, RunOptions(hook=hook))
+    return run_plan([picture()], make_plan([PictureJob(segments=EQUAL)], chosen, policy=engine, hook=hook), engine, RunOptions(hook=hook))
 
 
 def cycle_input(cycle: int = 0, cycles: int = 1, seeds: tuple[int, ...] = (1, 2), **rest: Any) -> CycleInput:
@@ -111,7 +116,7 @@ def test_schedules_reach_the_engine(hook: DetailerHook, wanted: list[tuple[int, 
             assert (got.steps, got.cfg, got.denoise) == pytest.approx(wanted_pass)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(st.sampled_from([1, 2, 3]), st.sampled_from(["denoise", "cfg", "steps"]), st.integers(1, 30), st.booleans())
 def test_a_schedule_between_equals_is_no_hook(cycles: int, of: Any, value: int, named: bool) -> None:
     """Equal start and target, named or the unit's own: the very same picture, and the same input is handed on."""
@@ -149,7 +154,8 @@ def test_waves_equal_single_runs_and_repeat(text: str) -> None:
     assert torch.equal(together, run(parse_hooks(text)).pictures[0])
 
 
-HOOKS_OF_NOISE = [NoiseInjection(strength=constant(0.4)), NoiseVariation(seed=5, strength=constant(0.4)), NoiseVariation(seed=5, strength=constant(1))]
+HOOKS_OF_NOISE = [NoiseInjection(strength=constant(0.4)), NoiseVariation(seed=5, strength=constant(0.4)),
+                  NoiseVariation(seed=5, strength=constant(1))]
 
 
 @pytest.mark.parametrize("hook", HOOKS_OF_NOISE)
@@ -172,14 +178,11 @@ def test_rows_do_not_meet(hook: DetailerHook, dtype: torch.dtype) -> None:
 def test_noise_comes_from_the_seed_for_good() -> None:
     """Numbers that may never change, or pictures could not be made again; other seeds and other purposes give others."""
     noise = row_noise(torch.zeros(2, 1, 1, 2), (1, 2), "injection")
-    assert noise.flatten().tolist() == pytest.approx(SEEDED, abs=1e-5)
+    assert noise.flatten().tolist() == pytest.approx([-0.714605, 0.680119, -1.433446, 3.068548], abs=1e-5)
     assert not torch.equal(noise, row_noise(noise, (1, 2), "variation 1"))
     large = row_noise(torch.zeros(1, 4, 64, 64), (9,), "injection")
     assert float(large.mean()) == pytest.approx(0, abs=0.03)
     assert float(large.std()) == pytest.approx(1, abs=0.03)
-
-
-SEEDED = [0.0, 0.0, 0.0, 0.0]
 
 
 def test_injection_by_hand() -> None:
@@ -248,8 +251,8 @@ def test_variations_differ_by_their_seed() -> None:
 def request(engine: StubEngine, hook: DetailerHook, sampling: Sampling, mask: Tensor | None) -> tuple[WaveRequest, Tensor]:
     """A wave of two crops, one with a mask, and its latents."""
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
-    made = WaveRequest(images_bchw=images, noise_masks=(mask, None), prompts=("a face", "b"), negative_prompts=("", ""), seeds=(5, 6), subseeds=(0, 0),
-                       sampling=sampling, hook=hook)
+    made = WaveRequest(images_bchw=images, noise_masks=(mask, None), prompts=("a face", "b"), negative_prompts=("", ""), seeds=(5, 6),
+                       subseeds=(0, 0), sampling=sampling, hook=hook)
     return made, engine.encode(made)
 
 
@@ -266,7 +269,7 @@ def test_unsampling_comes_back_to_the_latents(differential: bool, steps: int, de
     assert got is not None
     assert torch.allclose(got, z + (targets - z) * denoise / 2 * keep, atol=1e-4)
     if steps > 3:
-        assert float(engine.calls[0][0].noise_bchw[1].std()) > 0.1, "the way back began with noise"
+        assert float(engine.calls[0][0].noise_bchw[1].abs().mean()) > 0.1, "the way back began far away"
 
 
 def test_unsampling_finds_the_noise_of_its_own_pass() -> None:
@@ -308,7 +311,8 @@ def test_unsampling_needs_an_engine_that_can() -> None:
 
 
 @pytest.mark.parametrize(("hook", "left"), [
-    (LabelFilter(labels="face"), [0, 2]), (LabelFilter(labels=" hand , foot"), [1]), (LabelFilter(labels="all"), [0, 1, 2]), (LabelFilter(labels="x"), []),
+    (LabelFilter(labels="face"), [0, 2]), (LabelFilter(labels=" hand , foot"), [1]), (LabelFilter(labels="all"), [0, 1, 2]),
+    (LabelFilter(labels="x"), []),
     (OrderedFilter(by="x0", count=2), [2, 1]), (OrderedFilter(by="x0", count=2, descending=False), [0, 1]), (OrderedFilter(by="area", count=1), [2]),
     (OrderedFilter(by="area", count=5, start=1), [1, 0]), (OrderedFilter(by="height", count=0), []),
     (RangeFilter(by="width", low=41, high=42), [1]), (RangeFilter(by="width", low=40, high=40), [0, 2]), (RangeFilter(by="height", low=50), [2]),
@@ -336,7 +340,7 @@ def test_preview_shows_what_was_done() -> None:
 
     result = run(Preview(crops=look_at_crops, picture=look))
     assert torch.equal(result.pictures[0], run(DetailerHook()).pictures[0])
-    assert sorted(crops) == sorted((n, 3, *size) for n, size in ((1, (64, 72)), (1, (80, 64)), (1, (64, 64)))) or sum(c[0] for c in crops) == 3
+    assert crops == [(3, 3, 128, 128)]
     assert len(pictures) == 3
     assert torch.equal(pictures[-1][0], result.pictures[0])
     x0, y0, x1, y1 = pictures[0][1]
@@ -365,10 +369,10 @@ def test_a_preview_that_fails_keeps_the_picture() -> None:
 
 def test_names() -> None:
     """How messages call them."""
-    hooks = [Schedule(of="cfg", ramp=constant(5)), NoiseInjection(strength=constant(1)), NoiseVariation(seed=1, strength=constant(1)), Unsampling(),
-             LabelFilter(labels="face"), OrderedFilter(by="area", count=1), RangeFilter(by="width"), Preview()]
-    assert [h.name for h in hooks] == ["cfg schedule", "noise injection", "noise variation", "unsampling", "label face", "ordered area", "range width",
-                                       "preview"]
+    hooks = [Schedule(of="cfg", ramp=constant(5)), NoiseInjection(strength=constant(1)), NoiseVariation(seed=1, strength=constant(1)),
+             Unsampling(), LabelFilter(labels="face"), OrderedFilter(by="area", count=1), RangeFilter(by="width"), Preview()]
+    assert [h.name for h in hooks] == ["cfg schedule", "noise injection", "noise variation", "unsampling", "label face", "ordered area",
+                                       "range width", "preview"]
 
 
 @pytest.mark.parametrize(("make", "text"), [

@@ -198,8 +198,8 @@ def test_wrong_values_are_refused(point: str, value: Any, text: str) -> None:
 
 @pytest.mark.parametrize(("changes", "text"), [
     ({"steps": 0}, "expected a whole number of steps from 1 on, got 0"), ({"steps": 2.5}, "expected a whole number of steps from 1 on, got 2.5"),
-    ({"denoise": 1.5}, "expected denoise in 0..1 and a finite cfg, got 1.5, 7.0"), ({"denoise": -0.1}, "expected denoise in 0..1"),
-    ({"cfg": float("nan")}, "expected denoise in 0..1 and a finite cfg, got 0.4, nan"),
+    ({"denoise": 1.5}, r"expected denoise in 0..1 and a finite cfg, got 1.5"), ({"denoise": -0.1}, r"expected denoise in 0..1"),
+    ({"cfg": float("nan")}, r"expected denoise in 0..1 and a finite cfg, got 0.4.* nan"),
 ])
 def test_sampling_out_of_range_is_refused(changes: dict[str, Any], text: str) -> None:
     """What a hook makes of a cycle's sampling has to be possible."""

@@ -257,8 +257,9 @@ def test_results_of_an_earlier_run_are_replaced(run: Call, tmp_path: Path) -> No
     """What is no input may be written again, and is not written through a link to another file."""
     (tmp_path / "out").mkdir()
     (tmp_path / "precious.png").write_bytes(b"precious")
-    os.symlink(tmp_path / "precious.png", tmp_path / "out" / "a.png")
     for settings in ((), ("--set", "drop_size=4000")):
+        (tmp_path / "out" / "a.png").unlink(missing_ok=True)
+        os.symlink(tmp_path / "precious.png", tmp_path / "out" / "a.png")
         assert run(save(tmp_path / "a.png"), "--output", "out", "--detector", "whole", *settings).code == 0
         assert opened(tmp_path / "out" / "a.png").size == (96, 64)
         assert (tmp_path / "precious.png").read_bytes() == b"precious"

@@ -191,10 +191,19 @@ def test_version(cli: Call) -> None:
     assert cli("--version").out.strip() == f"Detailer {VERSION}"
 
 
-@pytest.mark.parametrize(("words", "message"), [(("paint",), "invalid choice: 'paint'"), (("run", "a.png"), "required: --output"),
-                                                (("run", "--output", "out"), "required: INPUT")], ids=str)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("paint",), "invalid choice: 'paint'"),
+        (("run", "a.png"), "required: -o/--output"),
+        (("run", "--output", "out"), "required: INPUT"),
+        (("run", "a.png", "-o", "out", "--denoise", "0.5"), "--denoise: this is a setting; write --set denoise=0.5"),
+        (("run", "a.png", "-o", "out", "--guide-size=700"), "this is a setting; write --set guide_size=700"),
+        (("run", "a.png", "-o", "out", "--set", "denoise", "=", "0.5"), "without blanks around the '='"),
+        (("detect", "a.png", "b.png"), "nothing is known of 'b.png'; see python -m detailer_core detect --help"),
+    ], ids=str)
 def test_words_that_the_parser_does_not_know(cli: Call, words: tuple[str, ...], message: str) -> None:
-    """The parser names what is missing or wrong."""
+    """The message names what is missing or wrong, and what was probably meant."""
     answer = cli(*words)
     assert answer.code == 2
     assert message in answer.err

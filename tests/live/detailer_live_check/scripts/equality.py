@@ -3,11 +3,9 @@
 Copy the folder `detailer_live_check` into the host's `extensions/` beside Detailer; `tests/live/test_equality.py` asks it over HTTP.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from fastapi import Body
@@ -72,7 +70,7 @@ def add_routes(_: Any, app: Any) -> None:
     """Called by the host when its server starts."""
 
     @app.post("/detailer-live/compare")
-    def compare_route(case: dict = Body(...)) -> dict[str, Any]:
+    def compare_route(case: Annotated[dict, Body()]) -> dict[str, Any]:
         with queue_lock:
             return compare(case)
 

@@ -1,0 +1,203 @@
+"""What goes wrong in the detail pass: the picture stays, the user is told, the host sees no error."""
+
+from __future__ import annotations
+
+import gc
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+import standin
+import torch
+from PIL import Image
+from scenes import Stage, cells, difference, inside, notes, overlapping, pixels
+from standin.faults import out_of_memory_error
+
+every_host = pytest.mark.parametrize("played", list(standin.HOSTS), indirect=True, scope="module")
+
+
+def same(one: Image.Image, other: Image.Image) -> bool:
+    """Whether both pictures are equal in every bit."""
+    return np.array_equal(pixels(one), pixels(other))
+
+
+@every_host
+class TestEveryHost:
+    """What must hold on all five hosts."""
+
+    def test_an_exception_keeps_the_picture(self, stage: Stage) -> None:
+        """An exception in the sampler leaves the main picture bit for bit; comment and note name it."""
+        plain = stage.txt2img().images[0]
+        stage.reset()
+        stage.world.faults.sampling_errors[1] = ValueError("ordered failure")
+        result = stage.txt2img({})
+        assert same(plain, result.images[0]) and stage.world.reports == []
+        assert "segments 1, 2 failed" in result.comments and "ValueError: ordered failure" in result.comments
+        assert "ValueError: ordered failure" in notes(result)
+
+    def test_out_of_memory_halves_the_wave(self, stage: Stage) -> None:
+        """Where four do not fit, two and two give the very picture, and the next picture does not try four again."""
+        stage.spots.boxes = cells(4)
+        whole = stage.txt2img({}).images[0]
+        stage.reset()
+        stage.spots.boxes, stage.world.faults.memory_limit = cells(4), 2
+        result = stage.txt2img({}, n_iter=2)
+        assert same(whole, result.images[0]) and notes(result) == "" and stage.world.reports == []
+        assert [call.batch for call in stage.detail_calls] == [4, 2, 2, 2, 2]
+
+    @pytest.mark.parametrize("flag", ["interrupted", "stopping_generation", "skipped"])
+    def test_a_stop_costs_what_is_unfinished(self, stage: Stage, flag: Any) -> None:
+        """Of three waves the first stays and the second, stopped in its middle, is not pasted; only "skip" lets the third run."""
+        stage.spots.boxes = overlapping(3)
+        plain = stage.txt2img().images[0]
+        stage.reset()
+        stage.spots.boxes, stage.world.faults.stops = overlapping(3), {(2, 1): flag}
+        result = stage.txt2img({"steps": 8})
+        calls = len(stage.detail_calls)
+        changed = difference(plain, result.images[0]) > 0
+        assert calls == (3 if flag == "skipped" else 2) and stage.world.reports == []
+        assert changed[inside(overlapping(1))].any() and changed[inside(overlapping(3)[2:])].any() == (flag == "skipped")
+        assert "interrupted" in notes(result)
+        assert not changed[~inside([overlapping(3)[0], overlapping(3)[2]], grow=2)].any()
+
+    @pytest.mark.parametrize("wholly", [True, False])
+    def test_nan_is_not_pasted(self, stage: Stage, monkeypatch: pytest.MonkeyPatch, wholly: bool) -> None:
+        """A decoded picture that is no number keeps its wave out; one with a single such pixel only itself."""
+        plain = stage.txt2img().images[0]
+        decode = stage.world.model.decode_first_stage
+        decoded: list[int] = []
+
+        def spoil(latent: torch.Tensor) -> torch.Tensor:
+            images = decode(latent).clone()
+            if latent.shape[-1] == 8:  # a crop
+                decoded.append(len(images))
+                images[:, :, :None if wholly else 1] *= torch.nan if wholly or len(decoded) == 1 else 1
+            return images
+
+        monkeypatch.setattr(stage.world.model, "decode_first_stage", spoil)
+        result = stage.txt2img({})
+        changed = difference(plain, result.images[0]) > 0
+        assert not changed[inside(cells(1), grow=4)].any() and changed[inside(cells(2)[1:])].any() is np.bool_(not wholly)
+        assert ("NaN" if wholly else "segment 1 failed: the redrawn picture holds values that are not numbers") in result.comments
+        assert stage.world.reports == []
+
+
+def test_memory_for_one_is_told(stage: Stage) -> None:
+    """Where not even one segment fits, the picture stays and the message says what to do."""
+    plain = stage.txt2img().images[0]
+    stage.reset()
+    stage.world.faults.sampling_errors = {call: out_of_memory_error()("CUDA out of memory") for call in range(1, 9)}
+    result = stage.txt2img({})
+    assert same(plain, result.images[0])
+    assert "out of memory with 1 segments of 64x64; lower max_size" in result.comments
+
+
+OUT_OF_MEMORY = [MemoryError(), RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+                 RuntimeError("[enforce fail at alloc_cpu.cpp:80] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+                 RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"),
+                 RuntimeError("Could not allocate tensor with 9 bytes. There is not enough GPU video memory available!")]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=range(len(OUT_OF_MEMORY)))
+def test_every_device_says_it_differently(stage: Stage, error: Exception) -> None:
+    """Whatever a device says when it is full, the wave is tried again in halves."""
+    stage.world.faults.sampling_errors[1] = error
+    result = stage.txt2img({})
+    assert [call.batch for call in stage.detail_calls] == [2, 1, 1] and result.comments == ""
+
+
+def test_a_failed_wave_lets_go_of_its_tensors(stage: Stage) -> None:
+    """When the halves are tried, nothing holds the latents that did not fit."""
+    job = import_module("detailer_webui.nested").WaveJob
+    alive: list[int] = []
+    stage.world.faults.memory_limit = 1
+    before = stage.world.faults.before_sampling
+
+    def count(call: int, batch: int) -> None:
+        gc.collect()
+        alive.append(sum(type(one) is job and getattr(one, "init_latent", None) is not None for one in gc.get_objects()))
+        before(call, batch)
+
+    stage.world.faults.before_sampling = count  # type: ignore[method-assign]
+    stage.txt2img({})
+    assert alive == [0, 1, 1, 1]
+
+
+def test_a_long_message_of_the_engine_does_not_hide_the_other_unit(stage: Stage) -> None:
+    """A unit that fails leaves the next one its turn, on the picture as it was."""
+    stage.world.faults.sampling_errors[1] = ValueError("ordered")
+    result = stage.txt2img({}, {"seed": 5})
+    assert [call.seeds for call in stage.detail_calls] == [(1, 2), (5, 6)]
+    assert "unit 1, segments 1, 2 failed" in notes(result) and "unit 2" not in notes(result)
+
+
+@pytest.mark.parametrize("error", [ValueError("no idea"), MemoryError("full")])
+def test_a_detector_that_raises_is_told(stage: Stage, error: Exception) -> None:
+    """Whatever a detector raises costs its unit and nothing else."""
+    stage.spots.error = error
+    result = stage.txt2img({})
+    assert f"unit 1 failed: {type(error).__name__}: {error}" in notes(result) and stage.world.reports == []
+
+
+def test_a_picture_that_cannot_be_taken_is_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure before the first unit, such as a full device, keeps the picture and is told, too."""
+    plain = stage.txt2img().images[0]
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("device is full")
+
+    monkeypatch.setattr(import_module("detailer_webui.job"), "from_pil", fail)
+    result = stage.txt2img({})
+    assert same(plain, result.images[0]) and "the picture failed: RuntimeError: device is full" in notes(result) and stage.world.reports == []
+
+
+@pytest.mark.parametrize("flag", ["interrupted", "skipped"])
+def test_a_half_done_main_picture_is_left_alone(stage: Stage, flag: Any) -> None:
+    """A main picture that was stopped in its middle is not detailed; the next of a skipped job is."""
+    stage.world.faults.stops = {(0, 1): flag}
+    result = stage.txt2img({}, n_iter=2, batch_size=2)
+    if flag == "skipped":  # both pictures of the first batch are half-done, both of the second are not
+        assert len(stage.spots.pictures) == 2 and notes(result, 3) == ""
+    else:
+        assert stage.spots.pictures == []
+    assert "not run, because the picture was interrupted or skipped" in notes(result, 0)
+    assert "interrupted or skipped" in notes(result, 1)
+
+
+def test_an_unreadable_wildcard_is_told(stage: Stage) -> None:
+    """A prompt that breaks the grammar costs its unit, with what is wrong."""
+    result = stage.txt2img({"prompt": "a __nowhere__"})
+    assert "unit 1" in notes(result) and stage.world.reports == [] and stage.detail_calls == []
+
+
+def test_a_missing_params_file_stays_missing(stage: Stage) -> None:
+    """Where the host has written no history of prompts, the nested runs leave none."""
+    file = stage.world.folder / "params.txt"
+    file.unlink(missing_ok=True)
+    with import_module("detailer_webui.keep_state").kept_state(1):
+        file.write_text("nested", encoding="utf-8")
+    assert not file.exists()
+
+
+def test_a_params_file_that_cannot_be_written_costs_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A history of prompts on a full or locked disk is logged; the redrawn picture is kept."""
+    keep_state = import_module("detailer_webui.keep_state")
+
+    def fail(*_: Any) -> None:
+        raise PermissionError("locked")
+
+    monkeypatch.setattr(keep_state.os, "replace", fail)
+    result = stage.txt2img({})
+    assert len(stage.detail_calls) == 1 and notes(result) == "" and stage.world.reports == []
+
+
+def test_a_picture_too_many_has_a_prompt(stage: Stage) -> None:
+    """A picture that another script added to the batch is detailed with the last one's prompt and seed."""
+    job = import_module("detailer_webui.job")
+    p = stage.world.module("processing").StableDiffusionProcessingTxt2Img(
+        prompt="x", steps=4, width=64, height=64, sampler_name="Euler", seed=1, do_not_save_samples=True)
+    stage.world.module("processing").process_images(p)
+    assert job.main_generation(p, 5) == job.main_generation(p, 0)
+    p.sampler_name = None
+    assert job.main_generation(p, 0).sampler == stage.world.module("sd_samplers").all_samplers[0].name
