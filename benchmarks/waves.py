@@ -9,6 +9,7 @@ own planner and runner with the same segments, seeds and masks; the pictures mus
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -77,7 +78,7 @@ class UNetEngine:
         times = torch.linspace(999 * given.sampling.denoise, 0, steps + 1).long()
         masks = to_latent_size(request.noise_masks, z)
         x = self.kept[times[0]].sqrt() * z + (1 - self.kept[times[0]]).sqrt() * given.noise_bchw
-        for now, then in zip(times[:-1], times[1:], strict=True):
+        for now, then in itertools.pairwise(times):
             a, b = self.kept[now].to(x), self.kept[then].to(x)
             noise = self.unet(x.to(self.dtype), int(now), self.text.expand(len(x), -1, -1)).sample.to(x)
             clean = ((x - (1 - a).sqrt() * noise) / a.sqrt()).clamp(-1, 1)

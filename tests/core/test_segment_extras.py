@@ -82,8 +82,14 @@ def test_region_changes_its_part_only() -> None:
     assert not torch.equal(plain[..., 48:64], regional[..., 48:64])
 
 
-@pytest.mark.parametrize(("given", "word"), [(with_control(job(), 1.0), "control"), (job(regions=(Region(mask_hw=torch.ones(64, 96), prompt="x"),)), "regions"),
-                                             (job(main=MainGeneration(sigmas=lambda n: torch.linspace(1, 0, n + 1))), "sigmas")])
+LACKING = [
+    (with_control(job(), 1.0), "control"),
+    (job(regions=(Region(mask_hw=torch.ones(64, 96), prompt="x"),)), "regions"),
+    (job(main=MainGeneration(sigmas=lambda n: torch.linspace(1, 0, n + 1))), "sigmas"),
+]
+
+
+@pytest.mark.parametrize(("given", "word"), LACKING)
 def test_engine_that_lacks_it_refuses(given: PictureJob, word: str) -> None:
     """The error names what is lacking and the engine, before anything is drawn."""
     class Plain(StubEngine):

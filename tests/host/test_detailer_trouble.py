@@ -167,8 +167,8 @@ def test_a_half_done_main_picture_is_left_alone(stage: Stage, flag: Any) -> None
 
 def test_an_unreadable_wildcard_is_told(stage: Stage) -> None:
     """A prompt that breaks the grammar costs its unit, with what is wrong."""
-    result = stage.txt2img({"prompt": "a __nowhere__"})
-    assert "unit 1" in notes(result) and stage.world.reports == [] and stage.detail_calls == []
+    result = stage.txt2img({"prompt": "a {3-1$$red|blue|green}"})
+    assert "the wrong way round" in notes(result) and stage.world.reports == [] and stage.detail_calls == []
 
 
 def test_a_missing_params_file_stays_missing(stage: Stage) -> None:
