@@ -94,7 +94,8 @@ def per_segment(cases: Sequence[tuple[int, int]], repeat: int) -> list[dict[str,
             if turn:
                 times[place].append(1000 * spent / (count * max(1, 64 // count)))
     medians = [statistics.median(t) for t in times]
-    return [{"side": s, "segments": n, "ms_per_segment": round(m, 3), "ratio": round(m / medians[0], 3)} for (s, n), m in zip(cases, medians, strict=True)]
+    rows = zip(cases, medians, strict=True)
+    return [{"side": s, "segments": n, "ms_per_segment": round(m, 3), "ratio": round(m / medians[0], 3)} for (s, n), m in rows]
 
 
 def peak_of(count: int, side: int) -> dict[str, float]:
