@@ -196,6 +196,19 @@ def test_injection_by_hand() -> None:
     assert got.noise_bchw is whole.noise_bchw
 
 
+def test_injection_in_a_run_stays_inside_the_masks() -> None:
+    """The engine's latents differ from what was encoded where the noise mask is above 0, and nowhere else."""
+    engine = StubEngine()
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., 16:48, 16:48] = 1
+    made, z = request(engine, parse_hooks("noise 0.5"), Sampling(), mask)
+    run_cycles(engine, made, z, Control())
+    added = engine.calls[0][0].latents_bchw - z
+    inside = to_latent_size(made.noise_masks, z).expand_as(z) > 0
+    assert 0 < int(inside[0].sum()) < inside[0].numel()
+    assert torch.equal(added != 0, inside)
+
+
 @pytest.mark.parametrize(("text", "wanted"), [("noise 0.2", [0.2, 0.2, 0.2]), ("noise 0->0.2", [0, 0.1, 0.2]), ("noise ->0.2", [0, 0.1, 0.2]),
                                               ("noise 0.3->0.1", [0.3, 0.2, 0.1])])
 def test_injection_over_cycles(text: str, wanted: list[float]) -> None:
@@ -284,6 +297,21 @@ def test_unsampling_finds_the_noise_of_its_own_pass() -> None:
     seeded = engine.noise(made, z, made.seeds, 0)
     half = Unsampling(strength=constant(0.5)).before_sampling(replace(given_input, noise_bchw=seeded, invert=lambda _: found))
     assert torch.allclose(half.noise_bchw[1], slerp(seeded[1], found[1], 0.5))
+
+
+def test_engines_invert_with_the_bent_request() -> None:
+    """A backend reads steps and denoise in the request or in the input: both are the hook's."""
+    asked: list[tuple[Sampling, Sampling]] = []
+
+    class Note(StubEngine):
+        def invert(self, request: WaveRequest, given: CycleInput) -> Tensor:
+            asked.append((request.sampling, given.sampling))
+            return given.noise_bchw
+
+    engine = Note()
+    made, z = request(engine, parse_hooks("denoise 0.9; unsample"), Sampling(denoise=0.5), None)
+    run_cycles(engine, made, z, Control())
+    assert [(one.denoise, other.denoise) for one, other in asked] == [(0.9, 0.9)]
 
 
 def test_normalised_unsampling_by_hand() -> None:
