@@ -48,6 +48,18 @@ def models_root() -> Path:
     return Path(paths.models_path)
 
 
+def hook_folder() -> Path | None:
+    """The folder of hook files that whoever started the host has named on its command line; None = hook files are off."""
+    folder = getattr(shared.cmd_opts, "detailer_hook_folder", None)
+    return Path(folder) if folder else None
+
+
+def wildcard_folders() -> tuple[Path, ...]:
+    """Where wildcard files are looked for: `wildcards` in the host's data folder, and of each extension, as Dynamic Prompts has it."""
+    data = Path(paths.data_path)
+    return tuple(f for f in (*sorted(data.glob("extensions/*/wildcards")), data / "wildcards") if f.is_dir())
+
+
 def unit_count() -> int:
     """How many units the page shows."""
     return int(getattr(shared.opts, "detailer_unit_count", 4))

@@ -17,13 +17,16 @@ from PIL import Image
 from detailer_core.detectors.registry import DetectorFolders, DetectorShelf
 from detailer_core.engines.base import Control
 from detailer_core.errors import DetailerError, SettingsError
+from detailer_core.hook_library import parse_hooks
 from detailer_core.masks import as_mask, intersect_mask
 from detailer_core.pictures import from_pil, to_pil
+from detailer_core.plan import PromptRules
 from detailer_core.run import Progress, RunOptions
 from detailer_core.sampling import MainGeneration, wrap_seed
 from detailer_core.settings import UnitSettings
 from detailer_core.unit import UnitResult, UnitTools, find_segments, redraw_segments
 from detailer_core.wave_memory import WaveMemory
+from detailer_core.wildcards import WildcardLibrary, check_unit_text
 
 from . import host, infotext
 from .cond_cache import CondCache
@@ -51,6 +54,10 @@ class Workshop:
     def __post_init__(self) -> None:
         self.shelf = DetectorShelf(self.folders)
 
+    def prompt_rules(self) -> PromptRules:
+        """How prompts are read, with the wildcard files as they are now."""
+        return PromptRules(library=WildcardLibrary.from_folders(host.wildcard_folders()))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Job:
@@ -62,6 +69,7 @@ class Job:
     units: Mapping[int, UnitSettings]
     composed: bool
     note: str = ""
+    rules: PromptRules = field(default_factory=PromptRules)
 
 
 def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
@@ -72,9 +80,10 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
         tell(p, f"switched off: {error}")
         return None
     problems = list(requested.problems)
+    rules = workshop.prompt_rules() if requested.units else PromptRules()
     units: dict[int, UnitSettings] = {}
     for number, settings in requested.units.items():
-        problem = _problem(settings, workshop)
+        problem = _problem(settings, workshop, rules)
         if problem:
             problems.append(f"unit {number} is left out: {problem}")
         else:
@@ -84,13 +93,17 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     if not units:
         return None
     p.extra_generation_params.update(infotext.write(list(units.values())))
-    return Job(units=units, composed=getattr(p, "image_mask", None) is not None, note="; ".join(map(_without_folders, problems)))
+    return Job(units=units, composed=getattr(p, "image_mask", None) is not None, note="; ".join(map(_without_folders, problems)),
+               rules=rules)
 
 
-def _problem(settings: UnitSettings, workshop: Workshop) -> str:
+def _problem(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> str:
     """Why a unit cannot work, known before anything is drawn; else ""."""
     try:
         host.check_names(settings)
+        parse_hooks(settings.hooks, host.hook_folder())
+        for text in (settings.prompt, settings.negative_prompt):
+            check_unit_text(text, rules.library)
         workshop.shelf.get(settings.detector)
     except DetailerError as error:
         return str(error)
@@ -161,7 +174,7 @@ def _unit(p: Any, picture: torch.Tensor, settings: UnitSettings, job: Job, works
     options = RunOptions(control=Control(stopped=host.stopped), memory=workshop.memory, progress=_show)
     with kept_state(len(segments), p):
         return redraw_segments([picture], [segments], [main_generation(p, index)], settings,
-                               UnitTools(detector=detector, engine=engine, options=options))
+                               UnitTools(detector=detector, engine=engine, options=options, rules=job.rules, hook_folder=host.hook_folder()))
 
 
 def _show(progress: Progress) -> None:
@@ -208,7 +221,7 @@ def tell(p: Any, text: str, *, note: bool = True) -> None:
     p.comment(f"Detailer: {text}")
     shared_text = _without_folders(text)
     notes = str(p.extra_generation_params.get(NOTE_KEY, ""))
-    if note and shared_text not in notes.split("; "):
+    if note and f"; {shared_text}; " not in f"; {notes}; ":
         p.extra_generation_params[NOTE_KEY] = f"{notes}; {shared_text}" if notes else shared_text
 
 

@@ -44,7 +44,7 @@ def _unit(unit: int, choices: Choices, elem_id: Callable[[str], str]) -> list[tu
     made: list[tuple[Field, Any]] = []
     fields = list(unit_fields(unit))
     for group in ("Main", *_FOLDED):
-        fold = nullcontext() if group == "Main" else gr.Accordion(group, open=False, elem_id=elem_id(f"unit_{unit + 1}_{group.lower()}"))
+        fold = nullcontext() if group == "Main" else gr.Accordion(group, open=False, elem_id=elem_id(f"unit_{unit + 1}_group_{group.lower()}"))
         with fold:
             for field in fields:
                 if (field.option.group if field.option else "Main") == group:

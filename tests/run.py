@@ -21,15 +21,12 @@ def environment(name: str) -> str:
     """The Python of the environment with these pins, made if it is not there or its pins have changed."""
     folder = ROOT / ".venvs" / name
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    files = [PINS / f"dev-{name}.txt", PINS / f"dev-{name}-nodeps.txt"]
-    wanted = "".join(f.read_text(encoding="utf-8") for f in files if f.is_file())
+    pins = PINS / f"dev-{name}.txt"
+    wanted = pins.read_text(encoding="utf-8")
     stamp = folder / "installed.txt"
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
         venv.create(folder, with_pip=True, clear=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run([*install, "-r", str(files[0])])
-        if files[1].is_file():
-            run([*install, "--no-deps", "-r", str(files[1])])
+        run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", str(pins)])
         stamp.write_text(wanted, encoding="utf-8")
     return str(python)
 

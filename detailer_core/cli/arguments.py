@@ -91,6 +91,8 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hook", action="append", default=[], type=Path, metavar="FILE.py", dest="hooks",
                         help="a program of your own that bends the run: a Python file with make_hook(**arguments) -> DetailerHook; repeatable")
     parser.add_argument("--hook-arguments", action="append", metavar="JSON", dest="hooks", help="arguments of the --hook before it, a JSON object")
+    parser.add_argument("--wildcards", action="append", default=[], type=Path, metavar="DIR",
+                        help="folder of wildcard files (.txt, .yaml): __name__ in a prompt stands for a line of name.txt; repeatable")
     parser.add_argument("--prompt", default="", metavar="TEXT", help="the main prompt, for units without one of their own; 'filter' knows no prompts")
     parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="the main negative prompt")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N",

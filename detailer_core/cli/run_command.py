@@ -13,6 +13,7 @@ from ..engines.base import Engine
 from ..errors import PictureError
 from ..hooks import DetailerHook
 from ..pictures import EXTENSIONS, iter_pictures, read_picture, write_picture
+from ..plan import PromptRules
 from ..preview import draw_preview
 from ..run import Progress, RunOptions
 from ..sampling import MainGeneration
@@ -22,7 +23,7 @@ from ..version import VERSION
 from .files import Inputs, Place, check_file, check_folder, copy_file, plan_places, save_png, write_json
 from .progress import RunBar
 from .report import segment_entry, told
-from .tools import load_detector, load_engine, load_hooks, reason_of, settings_of
+from .tools import load_detector, load_engine, load_hooks, reason_of, settings_of, wildcards_of
 
 Entry = dict[str, Any]
 
@@ -37,6 +38,7 @@ class _Job:
     main: MainGeneration
     preview: bool
     hook: DetailerHook
+    rules: PromptRules
 
 
 def run_command(args: argparse.Namespace) -> int:
@@ -45,7 +47,7 @@ def run_command(args: argparse.Namespace) -> int:
     main = MainGeneration(prompt=args.prompt, negative_prompt=args.negative_prompt, seed=args.seed)
     engine = load_engine(args)
     job = _Job(settings=settings, engine=engine, detector=load_detector(args, settings), main=main, preview=args.preview,
-               hook=load_hooks(args, settings, engine))
+               hook=load_hooks(args, settings, engine), rules=PromptRules(library=wildcards_of(args)))
     places = _places(args)
     check_folder(args.output, "--output")
     entries = [_waiting(place, job) for place in places]
@@ -103,7 +105,8 @@ def _detail(place: Place, job: _Job, entry: Entry, show: Callable[[Progress], No
     """Read, redraw, write; fills the entry in and gives a line for people back."""
     picture = read_picture(place.input)
     entry["size_wh"] = [picture.image_bchw.shape[-1], picture.image_bchw.shape[-2]]
-    tools = UnitTools(detector=job.detector, engine=job.engine, options=RunOptions(progress=show, hook=job.hook))
+    tools = UnitTools(detector=job.detector, engine=job.engine, options=RunOptions(progress=show, hook=job.hook),
+                      rules=job.rules)
     result = run_unit([picture.image_bchw], [job.main], job.settings, tools)
     outcomes = result.run.outcomes[0]
     entry |= {"segments": [segment_entry(o) for o in outcomes], "detect_seconds": round(result.detect_seconds, 4),

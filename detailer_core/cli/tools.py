@@ -11,7 +11,7 @@ from ..detectors.base import Detector
 from ..detectors.registry import SUFFIXES, DetectorFolders, DetectorShelf
 from ..engines.base import Engine
 from ..engines.registry import make_engine
-from ..errors import DetailerError, EngineError, SettingsError
+from ..errors import DetailerError, EngineError, PromptError, SettingsError
 from ..hook_files import load_hook, parse_arguments
 from ..hook_library import parse_hooks
 from ..hooks import DetailerHook, combine
@@ -45,8 +45,20 @@ def settings_of(args: argparse.Namespace) -> UnitSettings:
     parse_picks(settings.pick)
     parse_hooks(settings.hooks)
     for text in (settings.prompt, settings.negative_prompt):
-        check_unit_text(text, WildcardLibrary())
+        check_unit_text(text, wildcards_of(args))
     return settings
+
+
+def wildcards_of(args: argparse.Namespace) -> WildcardLibrary:
+    """The wildcards of the `--wildcards` folders; what is wrong in them is logged. Raises: PromptError for a folder that is not there."""
+    folders: list[Path] = getattr(args, "wildcards", [])
+    for folder in folders:
+        if not folder.is_dir():
+            raise PromptError(f"the folder of wildcards {folder} is not there; check --wildcards")
+    library = WildcardLibrary.from_folders(folders)
+    for problem in library.problems:
+        logger.warning("%s", problem)
+    return library
 
 
 def load_detector(args: argparse.Namespace, settings: UnitSettings) -> Detector:

@@ -114,10 +114,10 @@ def _args(units: Sequence[dict[str, Any]], args: list[Any] | None) -> dict[str, 
     return {TITLE: args if args is not None else [bool(units), *({**UNIT, **unit} for unit in units)]}
 
 
-def load(world: World, units: int = 2) -> Stage:
-    """Detailer in this host, with so many units on its page."""
+def load(world: World, *, units: int = 2, folder: Path = REPOSITORY) -> Stage:
+    """Detailer in this host, with so many units on its page. folder: of the extension."""
     world.shared.opts.data["detailer_unit_count"] = units
-    world.load_extension(REPOSITORY)
+    world.load_extension(folder)
     stage = Stage(world, Spots())
     stage.reset()
     return stage
