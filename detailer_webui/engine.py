@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Hashable
 from contextlib import closing
 from typing import Any
@@ -86,10 +85,9 @@ class WebuiEngine:
             if not _is_out_of_memory(error):
                 logger.exception("the detail pass failed")
                 raise EngineError(f"the detail pass failed: {type(error).__name__}: {error}") from error
-            # Its frames hold the tensors that did not fit; a smaller wave is to find that memory free.
-            traceback.clear_frames(error.__traceback__)
             memory_is_full = True
         if memory_is_full:
+            # Not from the handler, and without the job: both hold the tensors that did not fit, and a smaller wave is to find their memory free.
             del job
             devices.torch_gc()
             raise EngineMemoryError(f"the device ran out of memory with {len(request.seeds)} segments of "
