@@ -16,8 +16,9 @@ from detailer_core.settings import Option, UnitSettings, make_settings, options
 
 every_host = pytest.mark.parametrize("played", list(standin.HOSTS), indirect=True, scope="module")
 
-PIECES = ['"', '""', ",", ":", ": ", "\n", "\\", "\\n", " ", "\t", "\r", "é", "日本", "🙂", "\u2028", "\x00", "\ud800", "json:", "64x64", "Steps: 5",
-          "Negative prompt:", "Detailer", "Detailer prompt", "<lora:a:1>", "[SEP]", "None", "True", "a", "b c", "'", "{", "}", "=", "Size: 1x1, Seed: 3"]
+PIECES = ['"', '""', ",", ":", ": ", "\n", "\\", "\\n", " ", "\t", "\r", "é", "日本", "🙂", "\u2028", "\x00", "\ud800", "json:", "64x64",
+          "Steps: 5", "Negative prompt:", "Detailer", "Detailer prompt", "<lora:a:1>", "[SEP]", "None",
+          "True", "a", "b c", "'", "{", "}", "=", "Size: 1x1, Seed: 3"]
 TEXT = st.one_of(st.text(max_size=12), st.lists(st.sampled_from(PIECES), max_size=6).map("".join))
 
 
