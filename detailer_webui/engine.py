@@ -11,7 +11,7 @@ import torch
 from modules import devices, extra_networks, processing, prompt_parser, shared
 
 from detailer_core.engines.base import Capabilities, Control, Redrawn, WaveRequest
-from detailer_core.errors import DetailerError, EngineError, EngineMemoryError
+from detailer_core.errors import DetailerError, EngineError, EngineMemoryError, EngineUnsupportedError
 from detailer_core.plan import SegmentPlan
 from detailer_core.sampling import Sampling
 
@@ -74,6 +74,11 @@ class WebuiEngine:
 
     def redraw(self, request: WaveRequest, control: Control) -> Redrawn:
         """The wave through the host's img2img."""
+        refiner = request.sampling.refiner
+        if refiner is not None and (refiner.prompt or refiner.negative_prompt):
+            # The host encodes one prompt for both models: better no picture than one made with another prompt than was asked for.
+            raise EngineUnsupportedError("refiner_prompt: this host gives the refiner the segment's own prompts; leave refiner_prompt and "
+                                         "refiner_negative_prompt empty")
         job, memory_is_full = self._job(request), False
         try:
             with closing(job):

@@ -14,6 +14,11 @@ from PIL import Image
 from scenes import Stage, cells, difference, inside, notes, overlapping, pixels
 from standin.faults import out_of_memory_error
 
+from detailer_core.engines.base import Control, WaveRequest
+from detailer_core.errors import EngineUnsupportedError
+from detailer_core.hooks import DetailerHook
+from detailer_core.sampling import Refiner, Sampling
+
 every_host = pytest.mark.parametrize("played", list(standin.HOSTS), indirect=True, scope="module")
 
 
@@ -200,3 +205,11 @@ def test_a_picture_too_many_has_a_prompt(stage: Stage) -> None:
     assert job.main_generation(p, 5) == job.main_generation(p, 0)
     p.sampler_name = None
     assert job.main_generation(p, 0).sampler == stage.world.module("sd_samplers").all_samplers[0].name
+
+
+def test_prompts_of_the_refiner_are_refused(stage: Stage) -> None:
+    """The host would silently use others."""
+    request = WaveRequest(images_bchw=torch.zeros(1, 3, 64, 64), noise_masks=(None,), prompts=("x",), negative_prompts=("",), seeds=(1,),
+                          subseeds=(1,), sampling=Sampling(refiner=Refiner(checkpoint="other", ratio=0.2, prompt="another")), hook=DetailerHook())
+    with pytest.raises(EngineUnsupportedError, match="leave refiner_prompt"):
+        import_module("detailer_webui.engine").WebuiEngine(None, None).redraw(request, Control())
