@@ -47,7 +47,7 @@ def main(parts: list[str]) -> None:
     if "lint" in parts:
         python = environment("current")
         run([python, "-m", "ruff", "check", "."])
-        run([python, "-m", "pyright", "--pythonpath", python])
+        run([python, "-m", "pyright", "--project", str(ROOT / "pyproject.toml"), "--pythonpath", python])
 
 
 if __name__ == "__main__":

@@ -207,3 +207,13 @@ def test_each_crop_is_encoded_and_decoded_once(stage: Stage) -> None:
     stage.txt2img({"cycle": 3})
     counters = stage.world.counters
     assert (counters.encodes, counters.decodes, counters.samples) == (4, 1 + 4, 1 + 3)
+
+
+@pytest.mark.parametrize("tiling", [True, False])
+def test_tiling_stays_the_main_jobs(stage: Stage, monkeypatch: pytest.MonkeyPatch, tiling: bool) -> None:
+    """A host switches tiling in the model itself, and not back after a nested run: so that run has the main job's."""
+    job, seen = import_module("detailer_webui.nested").WaveJob, []
+    prepare = job.prepare
+    monkeypatch.setattr(job, "prepare", lambda self, *args: (seen.append(self.tiling), prepare(self, *args)))
+    stage.txt2img({}, tiling=tiling)
+    assert seen == [tiling]
