@@ -246,7 +246,7 @@ class _Picture:
         self.picture, self.job, self.settings, self.policy, self.hook, self.rules = picture, job, settings, policy, hook, rules
         self.sampling = resolve_sampling(settings, job.main)
         # REFERENCE item 8: of a batch with a seed of its own, each picture has the next one.
-        self.seed = job.main.seed if settings.seed is None else settings.seed + picture
+        self.seed = job.main.seed if settings.seed is None else settings.seed + job.main.place
 
     def plan(self) -> list[SegmentPlan | Skip]:
         segments = self.job.segments

@@ -76,7 +76,10 @@ class Sampling:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MainGeneration:
-    """How the main picture was made: what settings that are `None` are taken from."""
+    """How the main picture was made: what settings that are `None` are taken from.
+
+    place: of the picture in its batch, from 0; a seed that a unit sets itself counts up with it (REFERENCE item 8).
+    """
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -88,3 +91,4 @@ class MainGeneration:
     sampler: str = "Euler a"
     scheduler: str = "Automatic"
     sigmas: SigmaMaker | None = None
+    place: int = 0

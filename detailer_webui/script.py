@@ -10,7 +10,8 @@ from modules import scripts
 from detailer_core.detectors.registry import list_detectors
 
 from . import host, page
-from .job import Job, Workshop, begin_job, detail_image
+from .batch import detail_batch, detail_image
+from .job import Job, Workshop, begin_job
 from .page_choices import Choices
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,12 @@ class DetailerScript(scripts.Script):
         if getattr(p, "_ad_inner", False):  # a pass inside another detailer, not a picture of the user's
             return
         setattr(p, _ATTRIBUTE, begin_job(p, args, self.workshop))
+
+    def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
+        """All pictures of a batch, before the host makes files of them one after another."""
+        job = getattr(p, _ATTRIBUTE, None)
+        if job is not None:
+            detail_batch(p, pp.images, job, self.workshop)
 
     def postprocess_image(self, p: Any, pp: Any, *args: Any) -> None:
         """A finished picture that is not put together with an original."""

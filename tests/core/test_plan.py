@@ -281,6 +281,13 @@ def test_pictures_of_other_sizes_share_waves() -> None:
     assert [(s.picture, s.index) for s in made.skips] == [(3, 0)]
 
 
+def test_a_seed_of_its_own_counts_up_with_the_place_in_the_batch() -> None:
+    """Picture 3 of a batch has the unit's seed + 3, planned alone or with others (REFERENCE item 8)."""
+    jobs = [PictureJob(segments=row("a"), main=replace(MAIN, place=place)) for place in (0, 3)]
+    assert [i.seed for i in make_plan(jobs, make_settings({"seed": 7})).items] == [7, 10]
+    assert [i.seed for i in make_plan(jobs[1:], make_settings({"seed": 7})).items] == [10]
+
+
 class Bend(DetailerHook):
     """Drops the first segment, widens regions, doubles sizes."""
 

@@ -99,12 +99,12 @@ def test_an_inpainting_model_gets_each_crops_own_mask(stage: Stage) -> None:
 def test_other_kinds_of_pictures_keep_their_kind(stage: Stage, mode: str) -> None:
     """A picture that another script has made grey or transparent comes back as such, with its text."""
     job = stage.script().workshop
-    jobs = import_module("detailer_webui.job")
+    jobs, batch = import_module("detailer_webui.job"), import_module("detailer_webui.batch")
     p = stage.world.module("processing").StableDiffusionProcessingTxt2Img(
         prompt="x", steps=4, width=SIDE, height=SIDE, sampler_name="Euler", seed=1, do_not_save_samples=True)
     stage.world.module("processing").process_images(p)
     image = picture().convert(mode)
     image.info["parameters"] = "kept"
-    done = jobs.detail_image(p, image, jobs.begin_job(p, [True, {"detector": "spots", "drop_size": 1}], job), job, 0)
+    done = batch.detail_image(p, image, jobs.begin_job(p, [True, {"detector": "spots", "drop_size": 1}], job), job, 0)
     assert done is not image and done.mode == mode and done.info == image.info
     assert np.abs(pixels(done) - pixels(image)).max() > 0

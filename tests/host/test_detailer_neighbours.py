@@ -60,7 +60,7 @@ def beside(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stage]:
 def test_the_other_detailers_calls_change_nothing(beside: Stage) -> None:
     """Its inner passes are left alone, its extra calls of the callbacks do nothing twice, and each picture is detailed once."""
     result = beside.txt2img({}, batch_size=2)
-    assert [call.seeds for call in beside.detail_calls] == [(1, 2), (2, 3)]
+    assert [call.seeds for call in beside.detail_calls] == [(1, 2, 2, 3)]
     assert result.infotexts[0].count("Detailer detector") == 1 and notes(result) == "" and beside.world.reports == []
     assert len([call for call in beside.world.sampler_log if call.size_wh == (96, 96)]) == 2
 

@@ -40,11 +40,11 @@ class TestEveryHost:
         assert "Detailer" not in result.infotexts[0] and result.comments == ""
 
     def test_each_picture_has_its_own_prompt_and_seed(self, stage: Stage) -> None:
-        """In two batches of two, each picture's spots get its prompt, its negative prompt, and its seed + index over the spots."""
+        """In two batches of two, each a wave, each picture's spots get its prompt, its negative prompt, and its seed + index over the spots."""
         result = stage.txt2img({}, batch_size=2, n_iter=2, prompt=["red", "green", "blue", "grey"], negative_prompt=["a", "b", "c", "d"], seed=10)
-        assert [call.seeds for call in stage.detail_calls] == [(10, 11), (11, 12), (12, 13), (13, 14)]
-        assert [call.prompts for call in stage.detail_calls] == [("red",) * 2, ("green",) * 2, ("blue",) * 2, ("grey",) * 2]
-        assert [call.negative_prompts for call in stage.detail_calls] == [("a",) * 2, ("b",) * 2, ("c",) * 2, ("d",) * 2]
+        assert [call.seeds for call in stage.detail_calls] == [(10, 11, 11, 12), (12, 13, 13, 14)]
+        assert [call.prompts for call in stage.detail_calls] == [("red", "red", "green", "green"), ("blue", "blue", "grey", "grey")]
+        assert [call.negative_prompts for call in stage.detail_calls] == [("a", "a", "b", "b"), ("c", "c", "d", "d")]
         assert len(result.images) == 4 and stage.world.reports == []
 
     def test_infotext_has_what_differs(self, stage: Stage) -> None:
@@ -90,7 +90,7 @@ def test_a_unit_follows_the_other(stage: Stage) -> None:
 def test_variation_seeds_count_up(stage: Stage) -> None:
     """With a variation strength, seeds of the pictures stay, variation seeds count; the spots count on from both."""
     stage.txt2img({}, batch_size=2, seed=5, subseed=50, subseed_strength=0.5)
-    assert [call.seeds for call in stage.detail_calls] == [(5, 6), (5, 6)]
+    assert [call.seeds for call in stage.detail_calls] == [(5, 6, 5, 6)]
     pictures = [stage.txt2img({}, seed=5, subseed=sub, subseed_strength=0.5).images[0] for sub in (50, 51)]
     assert difference(*pictures).max() > 0
 
@@ -114,7 +114,7 @@ def test_nothing_found_is_told(stage: Stage) -> None:
 def test_notes_belong_to_their_picture(stage: Stage) -> None:
     """What went wrong with the first picture is not said of the second."""
     stage.world.faults.sampling_errors[1] = RuntimeError("ordered")
-    result = stage.txt2img({}, batch_size=2)
+    result = stage.txt2img({"wave_pixels": 64 * 64 * 2}, batch_size=2)
     assert "ordered" in notes(result, 0) and notes(result, 1) == ""
 
 

@@ -50,16 +50,22 @@ def _frozen(value: Any) -> Any:
 def watch(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of what differs after each detail step from before it; filled while jobs run."""
     script, leaks = import_module("detailer_webui.script"), []
-    detail = script.detail_image
 
-    def watched(p: Any, *args: Any) -> Any:
-        before = snapshot(stage, p)
-        done = detail(p, *args)
-        after = snapshot(stage, p)
-        leaks.extend(f"{key}: {before.get(key)!r:.90} -> {after.get(key)!r:.90}" for key in {*before, *after} if before.get(key) != after.get(key))
-        return done
+    def watch_one(name: str) -> None:
+        detail = getattr(script, name)
 
-    monkeypatch.setattr(script, "detail_image", watched)
+        def watched(p: Any, *args: Any) -> Any:
+            before = snapshot(stage, p)
+            done = detail(p, *args)
+            after = snapshot(stage, p)
+            leaks.extend(f"{key}: {before.get(key)!r:.90} -> {after.get(key)!r:.90}" for key in {*before, *after}
+                         if before.get(key) != after.get(key))
+            return done
+
+        monkeypatch.setattr(script, name, watched)
+
+    watch_one("detail_batch")
+    watch_one("detail_image")
     return leaks
 
 
@@ -124,9 +130,9 @@ class TestEveryHost:
         monkeypatch.setattr(state, "nextjob", nextjob)
         stage.spots.boxes = overlapping(3)
         stage.txt2img({}, {}, batch_size=2, n_iter=2)
-        assert len(seen) == 2 + 4 * 2 * 3
+        assert len(seen) == 2 + 2 * 2 * 3
         assert all(done <= count and steps <= total for done, count, total, steps in seen)
-        assert (seen[0][2:], seen[-1][2:]) == ((8, 4), (8, 8)) and "Detailer: segment 2 of 3" in texts
+        assert (seen[0][2:], seen[-1][2:]) == ((8, 4), (8, 8)) and "Detailer: segment 3 of 6" in texts
 
     def test_text_is_encoded_once(self, stage: Stage) -> None:
         """Each distinct prompt is encoded once for all waves, units, pictures and jobs of a model, networks included."""
@@ -134,7 +140,7 @@ class TestEveryHost:
         stage.txt2img(*JOB_UNITS, batch_size=2, n_iter=2, prompt="a face<lora:thin:1>")
         first = stage.world.counters.text_encodes
         # main: positive and negative; crops: the main prompt, "red", the empty negative
-        assert first == 2 + 3 and len(stage.detail_calls) == 4 * 2 * 3
+        assert first == 2 + 3 and len(stage.detail_calls) == 2 * 2 * 3
         stage.txt2img(*JOB_UNITS, seed=5, prompt="a face<lora:thin:1>")
         assert stage.world.counters.text_encodes - first <= 2
 

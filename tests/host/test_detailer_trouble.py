@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_a_picture_that_cannot_be_taken_is_told(stage: Stage, monkeypatch: pytes
     def fail(*_: Any) -> Any:
         raise RuntimeError("device is full")
 
-    monkeypatch.setattr(import_module("detailer_webui.job"), "from_pil", fail)
+    monkeypatch.setattr(import_module("detailer_webui.work"), "from_pil", fail)
     result = stage.txt2img({})
     assert same(plain, result.images[0]) and "the picture failed: RuntimeError: device is full" in notes(result) and stage.world.reports == []
 
@@ -198,11 +199,11 @@ def test_a_params_file_that_cannot_be_written_costs_nothing(stage: Stage, monkey
 
 def test_a_picture_too_many_has_a_prompt(stage: Stage) -> None:
     """A picture that another script added to the batch is detailed with the last one's prompt and seed."""
-    job = import_module("detailer_webui.job")
+    job = import_module("detailer_webui.work")
     p = stage.world.module("processing").StableDiffusionProcessingTxt2Img(
         prompt="x", steps=4, width=64, height=64, sampler_name="Euler", seed=1, do_not_save_samples=True)
     stage.world.module("processing").process_images(p)
-    assert job.main_generation(p, 5) == job.main_generation(p, 0)
+    assert job.main_generation(p, 5) == replace(job.main_generation(p, 0), place=5)
     p.sampler_name = None
     assert job.main_generation(p, 0).sampler == stage.world.module("sd_samplers").all_samplers[0].name
 
