@@ -48,6 +48,7 @@ def _why_one_by_one(p: Any, tensors_chw: Sequence[Tensor], job: Job) -> str:
         "the host puts each together with its original first": job.composed,
         "the host restores the faces of each first": bool(getattr(p, "restore_faces", False)),
         "another extension changes them first": job.ahead.overtaken,
+        host.why_alone(): bool(host.why_alone()),
         "the job was interrupted or skipped": host.stopped() or shared.state.skipped,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")

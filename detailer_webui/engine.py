@@ -7,7 +7,6 @@ from collections.abc import Hashable
 from contextlib import closing
 from typing import Any
 
-import torch
 from modules import devices, extra_networks, processing, prompt_parser, shared
 
 from detailer_core.engines.base import Capabilities, Control, Redrawn, WaveRequest
@@ -16,7 +15,8 @@ from detailer_core.plan import SegmentPlan
 from detailer_core.sampling import Sampling
 
 from . import host
-from .cond_cache import CondCache
+from .device_memory import is_out_of_memory
+from .engine_memory import EngineMemory
 from .nested import WaveJob, placeholder_pictures
 
 logger = logging.getLogger(__name__)
@@ -25,18 +25,15 @@ _ALONE = ("DPM adaptive", "DDPM")
 """Samplers whose segments are sampled one by one: the first sets its step size by the whole batch, the second (Forge) draws its noise from one
 generator for all pictures."""
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "not enough gpu video memory", "alloc_failed")
-"""What devices say that have no exception class of their own: MPS, CPUs on Linux and on Windows, DirectML, CUDA's libraries."""
-
 
 class WebuiEngine:
-    """Redraws with the model that the host has loaded. Made for one main job `p`; `conds` outlives it."""
+    """Redraws with the model that the host has loaded. Made for one main job `p`; `memory` outlives it."""
 
     name = "webui"
 
-    def __init__(self, p: Any, conds: CondCache) -> None:
+    def __init__(self, p: Any, memory: EngineMemory) -> None:
         self.p = p
-        self.conds = conds
+        self.memory = memory
 
     @property
     def capabilities(self) -> Capabilities:
@@ -56,8 +53,11 @@ class WebuiEngine:
         return 16 if host.latent_channels() > 4 else 8
 
     def wave_limit(self, sampling: Sampling) -> int:
-        """1 where the sampler looks at the whole batch."""
-        return 1 if sampling.sampler in _ALONE else 64
+        """1 where the sampler or the model looks at the whole batch; the log says so once."""
+        reason = f"the sampler {sampling.sampler} looks at the whole batch" if sampling.sampler in _ALONE else host.why_alone()
+        if reason:
+            self.memory.tell_once(f"segments are sampled one by one, because {reason}")
+        return 1 if reason else 64
 
     def wave_key(self, item: SegmentPlan) -> Hashable:
         """Prompts of unequal length and other sets of LoRAs must not meet: the host would mix them up."""
@@ -82,12 +82,12 @@ class WebuiEngine:
         job, memory_is_full = self._job(request), False
         try:
             with closing(job):
-                job.prepare(request, control, self.conds)
+                job.prepare(request, control, self.memory)
                 processing.process_images(job)
         except DetailerError:
             raise
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 logger.exception("the detail pass failed")
                 raise EngineError(f"the detail pass failed: {type(error).__name__}: {error}") from error
             memory_is_full = True
@@ -124,9 +124,3 @@ class WebuiEngine:
         if sampling.refiner is not None:
             fields |= {"refiner_checkpoint": sampling.refiner.checkpoint, "refiner_switch_at": 1 - sampling.refiner.ratio}
         return WaveJob(**fields)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    kinds = tuple(k for k in (getattr(torch.cuda, "OutOfMemoryError", None), getattr(torch, "OutOfMemoryError", None), MemoryError) if k)
-    text = str(error).lower()
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY))

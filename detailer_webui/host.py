@@ -131,6 +131,12 @@ def token_chunks(prompt: str) -> int | None:
         return None
 
 
+def why_alone() -> str:
+    """Why the loaded model cannot take several pictures at once; "" if it can."""
+    # A batch of a video model is the frames of one video.
+    return "the loaded model makes videos" if getattr(shared.sd_model, "is_wan", False) else ""
+
+
 def latent_channels() -> int:
     """Channels of the loaded model's latents: 4, or 16 for newer families."""
     model: Any = shared.sd_model

@@ -18,7 +18,7 @@ from detailer_core.wildcards import WildcardLibrary, check_unit_text
 
 from . import host, infotext
 from .ahead import Ahead
-from .cond_cache import CondCache
+from .engine_memory import EngineMemory
 from .fields import units_from_args
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ NOTE_KEY = "Detailer note"
 class Workshop:
     """What outlives a job: loaded detectors, encoded prompts, what fitted into memory."""
 
-    conds: CondCache = field(default_factory=CondCache)
+    engine_memory: EngineMemory = field(default_factory=EngineMemory)
     memory: WaveMemory = field(default_factory=WaveMemory)
     folders: DetectorFolders = field(default_factory=lambda: DetectorFolders(models_root=host.models_root()))
     shelf: DetectorShelf = field(init=False)

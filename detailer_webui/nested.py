@@ -6,7 +6,7 @@ noise masks, the cycles, and prompts encoded as one list. Proven against runs of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,8 @@ from detailer_core.hooks import CycleInput
 from detailer_core.image_ops import resample_mask
 
 from . import host
-from .cond_cache import CondCache
+from .device_memory import is_out_of_memory
+from .engine_memory import EngineMemory
 
 
 class WaveJob(processing.StableDiffusionProcessingImg2Img):
@@ -30,12 +31,12 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
 
     request: WaveRequest
     control: Control
-    conds: CondCache
+    memory: EngineMemory
     redrawn: Tensor | None = None
 
-    def prepare(self, request: WaveRequest, control: Control, conds: CondCache) -> None:
+    def prepare(self, request: WaveRequest, control: Control, memory: EngineMemory) -> None:
         """Take over a wave."""
-        self.request, self.control, self.conds = request, control, conds
+        self.request, self.control, self.memory = request, control, memory
         self.blender = MaskBlender(request)
         self.scripts = QuietRunner(self.blender)
         self.cached_c, self.cached_uc = list(self.cached_c), list(self.cached_uc)
@@ -64,7 +65,7 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
             latents = []
             for seed, picture in zip(self.request.seeds, self.request.images_bchw, strict=True):
                 devices.manual_seed(seed)
-                latents.append(encode(picture[None].to(image), approximation, model))
+                latents.append(self._whole_or_tiles(lambda x: encode(x, approximation, model), picture[None].to(image), latent_pixel=8))
             return torch.cat(latents)
 
         processing.images_tensor_to_samples = encode_each
@@ -100,7 +101,7 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
                 params = self._cond_key(one, steps, _plain(extra_network_data), hires_steps)
             return function.__name__, one.is_negative_prompt, host.model_key(), repr(params)
 
-        return self.conds.join([self.conds.get(key(prompt), lambda prompt=prompt: encode(prompt)) for prompt in required_prompts])
+        return self.memory.conds.join([self.memory.conds.get(key(prompt), lambda prompt=prompt: encode(prompt)) for prompt in required_prompts])
 
     @contextmanager
     def _size_as_it_matters(self) -> Iterator[None]:
@@ -130,9 +131,15 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
         return processing.DecodedSamples([torch.zeros(3, 8, 8) for _ in self.request.seeds])
 
     def _decode(self, latents_bchw: Tensor) -> Tensor:
-        decoded = processing.decode_latent_batch(self.sd_model, latents_bchw, target_device=None, check_for_nans=True)
-        images = torch.stack(list(decoded)).float()
+        def decode(latent_bchw: Tensor) -> Tensor:
+            return torch.stack(list(processing.decode_latent_batch(self.sd_model, latent_bchw, target_device=None, check_for_nans=True)))
+
+        images = torch.cat([self._whole_or_tiles(decode, latent[None], latent_pixel=1) for latent in latents_bchw]).float()
         return self.request.hook.after_decode(((images + 1) / 2).clamp(0, 1))
+
+    def _whole_or_tiles(self, work: Callable[[Tensor], Tensor], source_bchw: Tensor, *, latent_pixel: int) -> Tensor:
+        return self.memory.tiles.run(work, source_bchw, key=host.model_key(), latent_pixel=latent_pixel, is_full=is_out_of_memory,
+                                     free=devices.torch_gc)
 
 
 def _plain(networks: Any) -> Any:

@@ -116,8 +116,8 @@ def _redraw(p: Any, number: int, settings: UnitSettings, found: Sequence[tuple[_
 
 def _run(p: Any, settings: UnitSettings, found: Sequence[tuple[_Sheet, Segments]], job: Job, workshop: Workshop) -> UnitResult:
     options = RunOptions(control=Control(stopped=host.stopped), memory=workshop.memory, progress=_show)
-    tools = UnitTools(detector=workshop.shelf.get(settings.detector), engine=WebuiEngine(p, workshop.conds), options=options, rules=job.rules,
-                      hook_folder=host.hook_folder())
+    tools = UnitTools(detector=workshop.shelf.get(settings.detector), engine=WebuiEngine(p, workshop.engine_memory), options=options,
+                      rules=job.rules, hook_folder=host.hook_folder())
     with kept_state(sum(len(segments) for _, segments in found), p):
         return redraw_segments([sheet.picture for sheet, _ in found], [segments for _, segments in found],
                                [main_generation(p, sheet.index) for sheet, _ in found], settings, tools)

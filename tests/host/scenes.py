@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class Stage:
         self.spots.__init__()  # type: ignore[misc]
         for tab in ("txt2img", "img2img"):
             workshop = self.script(tab).workshop
-            workshop.conds.clear()
+            workshop.engine_memory = import_module("detailer_webui.engine_memory").EngineMemory()
             workshop.memory = WaveMemory()
             if not isinstance(workshop.shelf, _Shelf):
                 workshop.shelf = _Shelf(workshop.shelf, self.spots)

@@ -157,6 +157,40 @@ def test_a_picture_that_cannot_be_taken_is_told(stage: Stage, monkeypatch: pytes
     assert same(plain, result.images[0]) and "the picture failed: RuntimeError: device is full" in notes(result) and stage.world.reports == []
 
 
+def test_a_vae_that_cannot_take_the_whole_works_in_tiles(stage: Stage) -> None:
+    """Where decoding runs out of memory, tiles give the picture; the next one begins with them, and nothing is noted."""
+    unit = {"guide_size": 384, "max_size": 384}
+    whole = stage.txt2img(unit).images[0]
+    stage.reset()
+    stage.world.faults.decode_limit = 32 * 32
+    result = stage.txt2img(unit)
+    assert difference(whole, result.images[0]).max() <= 1 and notes(result) == "" and stage.world.reports == []
+    decoded = stage.world.counters.decodes
+    assert decoded > 2 * 4 and [call.batch for call in stage.world.sampler_log] == [1, 2]
+    stage.world.faults.decode_limit = None
+    stage.txt2img(unit)
+    assert stage.world.counters.decodes - decoded == decoded
+
+
+def test_a_vae_that_cannot_take_anything_is_told(stage: Stage) -> None:
+    """Where the smallest tiles do not fit either, the picture stays and the note says what to do."""
+    plain = stage.txt2img().images[0]
+    stage.reset()
+    stage.world.faults.decode_limit = 16 * 16
+    result = stage.txt2img({"guide_size": 384, "max_size": 384})
+    assert same(plain, result.images[0]) and "lower max_size" in notes(result) and stage.world.reports == []
+
+
+def test_what_cannot_be_sampled_together_is_logged_once(stage: Stage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Video models, and samplers that look at the whole batch, get waves of one; the log says so once."""
+    caplog.set_level("INFO", logger="detailer_webui")
+    monkeypatch.setattr(stage.world.model, "is_wan", True, raising=False)
+    for _ in range(2):
+        stage.txt2img({}, batch_size=2)
+    assert [call.batch for call in stage.detail_calls] == [1] * 8 and caplog.text.count("one by one, because the loaded model makes videos") == 3
+    assert caplog.text.count("segments are sampled one by one") == 1
+
+
 @pytest.mark.parametrize("flag", ["interrupted", "skipped"])
 def test_a_half_done_main_picture_is_left_alone(stage: Stage, flag: Any) -> None:
     """A main picture that was stopped in its middle is not detailed; the next of a skipped job is."""

@@ -29,8 +29,8 @@ class WebuiRig:
         world = self.stage.world
         world.faults.memory_limit = fits
         world.faults.stops = {(len(world.sampler_log), 1): "interrupted"} if interrupt else {}
-        cond_cache, engine = (import_module(f"detailer_webui.{name}") for name in ("cond_cache", "engine"))
-        return engine.WebuiEngine(self.p, cond_cache.CondCache())
+        memory, engine = (import_module(f"detailer_webui.{name}") for name in ("engine_memory", "engine"))
+        return engine.WebuiEngine(self.p, memory.EngineMemory())
 
 
 class WebuiConformance(EngineConformance):

@@ -17,8 +17,8 @@ from detailer_core.run import RunOptions, run_plan
 from detailer_core.sampling import MainGeneration
 from detailer_core.segments import Segment, Segments
 from detailer_core.settings import UnitSettings
-from detailer_webui.cond_cache import CondCache
 from detailer_webui.engine import WebuiEngine
+from detailer_webui.engine_memory import EngineMemory
 from detailer_webui.keep_state import kept_state
 
 CELL = 160
@@ -38,7 +38,7 @@ def compare(case: dict[str, Any]) -> dict[str, Any]:
     p = processing.StableDiffusionProcessingTxt2Img(sd_model=shared.sd_model, outpath_samples="", outpath_grids="", prompt="", steps=6)
     results, seconds, waves = [], [], []
     for pixels in (settings.wave_pixels, 0):
-        engine = WebuiEngine(p, CondCache())
+        engine = WebuiEngine(p, EngineMemory())
         plan = make_plan([PictureJob(segments=segments, main=main)], replace(settings, wave_pixels=pixels), policy=engine)
         started = time.perf_counter()
         with kept_state(len(plan.waves)), torch.no_grad():
