@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .errors import PromptError
-from .geometry import Box, SizeRule, SizeWH, box_size_wh, decide_size, grow, intersect, shift
+from .geometry import Box, SizeRule, SizeWH, box_size_wh, decide_size, intersect, shift
 from .image_ops import nonzero_box
 from .masks import crop_of_picture_mask
 from .sampling import MainGeneration, Refiner, Sampling, wrap_seed
@@ -57,14 +57,16 @@ class SegmentPlan:
     """One segment, ready to be redrawn.
 
     index: place in the order of work, skipped ones counted. picture: which picture of the batch. segment: with the crop region as it will
-    be used. size_wh: sampling size in pixels. paste_xyxy: where the picture can change, in its pixels. prompt, negative_prompt: expanded.
-    feather, noise_mask_feather: pixels. regions: the picture's regional prompts, cut to the crop region (REFERENCE item 35).
+    be used. size_wh: sampling size in pixels. mask_xyxy: around what is not 0 in the mask, and paste_xyxy: where the picture can change, both in the
+    picture's pixels. prompt, negative_prompt: expanded. feather, noise_mask_feather: pixels. regions: the picture's regional prompts, cut to the
+    crop region (REFERENCE item 35).
     """
 
     index: int
     picture: int
     segment: Segment
     size_wh: SizeWH
+    mask_xyxy: Box
     paste_xyxy: Box
     prompt: str
     negative_prompt: str
@@ -260,7 +262,8 @@ class _Picture:
             if stopped:
                 planned.append(self._skip(index, segment, "prompt-stop"))
                 continue
-            if not bool(segment.mask_hw.any()):
+            mask_xyxy = mask_box(segment)
+            if mask_xyxy is None:
                 planned.append(self._skip(index, segment, "empty-mask"))
                 continue
             choice, negative_choice = choose.get(segment.label), choose_negative.get(segment.label)
@@ -268,18 +271,21 @@ class _Picture:
             if choice.action != "use":
                 planned.append(self._skip(index, segment, "prompt-stop" if stopped else "prompt-skip"))
                 continue
-            planned.append(self._segment(index, segment, choice, negative_choice, (positive.concat, negative.concat)))
+            planned.append(self._segment(index, segment, mask_xyxy, choice, negative_choice, (positive.concat, negative.concat)))
         return planned
 
     def _skip(self, index: int, segment: Segment, reason: SkipReason) -> Skip:
         return Skip(index=index, picture=self.picture, segment=segment, reason=reason)
 
-    def _segment(self, index: int, segment: Segment, choice: Choice, negative: Choice, concat: tuple[bool, bool]) -> SegmentPlan | Skip:
+    def _segment(self, index: int, segment: Segment, mask_xyxy: Box, choice: Choice, negative: Choice,
+                 concat: tuple[bool, bool]) -> SegmentPlan | Skip:
         settings, main = self.settings, self.job.main
         if self.hook is not None:
             segment = with_crop(segment, self.hook.crop_region(segment.crop_xyxy, segment.bbox_xyxy, self.job.segments.size_wh))
-            if not bool(segment.mask_hw.any()):
+            cut = mask_box(segment)
+            if cut is None:
                 return self._skip(index, segment, "empty-mask")  # the hook's region leaves nothing of it
+            mask_xyxy = cut
         rule = SizeRule(guide_size=settings.guide_size, guide_for=settings.guide_size_for, max_size=settings.max_size,
                         force_inpaint=settings.force_inpaint)
         decision = decide_size(box_size_wh(segment.crop_xyxy), box_size_wh(segment.bbox_xyxy), rule)
@@ -288,16 +294,16 @@ class _Picture:
         size = decision.size_wh if self.hook is None else self.hook.sampling_size(decision.size_wh)
         crop, size = fit(segment.crop_xyxy, size, self.job.segments.size_wh, sizes=settings.sizes,
                          multiple=self.policy.size_multiple, max_size=settings.max_size)
-        segment = with_crop(segment, crop)
+        segment = with_crop(segment, crop)  # never smaller, so the mask's box stays
         seed = wrap_seed(self.seed + index if choice.seed is None else choice.seed)
         prompt = main.prompt if segment.prompt is None else segment.prompt
         if segment.prompt is None or choice.text:
             prompt = self._text(choice, prompt, seed, concat[0])
-        return SegmentPlan(index=index, picture=self.picture, segment=segment, size_wh=size, paste_xyxy=paste_area(segment, settings.feather),
-                           prompt=prompt, negative_prompt=self._text(negative, main.negative_prompt, seed, concat[1]), seed=seed,
-                           subseed=wrap_seed(main.subseed + index), feather=settings.feather,
-                           noise_mask_feather=settings.noise_mask_feather, sampling=replace(self.sampling, control=segment.control),
-                           regions=self._regions(segment))
+        return SegmentPlan(index=index, picture=self.picture, segment=segment, size_wh=size, mask_xyxy=mask_xyxy,
+                           paste_xyxy=paste_area(mask_xyxy, segment.crop_xyxy, settings.feather), prompt=prompt,
+                           negative_prompt=self._text(negative, main.negative_prompt, seed, concat[1]), seed=seed,
+                           subseed=wrap_seed(main.subseed + index), feather=settings.feather, noise_mask_feather=settings.noise_mask_feather,
+                           sampling=replace(self.sampling, control=segment.control), regions=self._regions(segment))
 
     def _regions(self, segment: Segment) -> tuple[Region, ...]:
         size_wh = self.job.segments.size_wh
@@ -312,13 +318,17 @@ class _Picture:
         return f"{main_prompt} BREAK {text}" if concat and choice.text and main_prompt else text
 
 
-def paste_area(segment: Segment, feather: int) -> Box:
-    """The box of the picture that pasting this segment can change, in pixels."""
+def mask_box(segment: Segment) -> Box | None:
+    """The smallest box around what is not 0 in the segment's mask, in the picture's pixels; None if all is 0."""
     inner = nonzero_box(segment.mask_hw)
-    if inner is None:
-        return (*segment.crop_xyxy[:2], *segment.crop_xyxy[:2])
-    reach = grow(inner, max(feather, 0), box_size_wh(segment.crop_xyxy))
-    return shift(reach, segment.crop_xyxy[0], segment.crop_xyxy[1])
+    return None if inner is None else shift(inner, segment.crop_xyxy[0], segment.crop_xyxy[1])
+
+
+def paste_area(mask_xyxy: Box, crop_xyxy: Box, feather: int) -> Box:
+    """The box of the picture that pasting a segment can change: its mask's box with the feather around it, inside the crop region."""
+    x0, y0, x1, y1 = mask_xyxy
+    reach = max(feather, 0)
+    return intersect((x0 - reach, y0 - reach, x1 + reach, y1 + reach), crop_xyxy)
 
 
 def with_crop(segment: Segment, crop_xyxy: Box) -> Segment:

@@ -23,7 +23,8 @@ from .geometry import Box, SizeWH
 Resampler: TypeAlias = Literal["lanczos", "pillow-8bit"]
 
 _LOBES = 3
-_BLOCK = 32  # rows per product on a CPU: fewer wastes calls, more wastes multiplications by zero
+_INPUTS = 32  # rows or columns that a product reads at most, on a CPU: fewer wastes calls, more wastes multiplications by zero
+_BLOCKS = 8, 32  # least and most that it gives
 
 
 def _lanczos(x: np.ndarray) -> np.ndarray:
@@ -59,7 +60,7 @@ Bands: TypeAlias = tuple[tuple[int, int, Tensor], ...]
 
 def _bands_for(picture: Tensor, old: int, new: int, start: int, end: int) -> Bands:
     # An accelerator multiplies one large matrix faster than it starts many small products.
-    block = _BLOCK if picture.device.type == "cpu" else max(end - start, 1)
+    block = min(max(_INPUTS * new // old, _BLOCKS[0]), _BLOCKS[1]) if picture.device.type == "cpu" else max(end - start, 1)
     return lanczos_bands(old, new, start, end, block)
 
 
@@ -73,12 +74,12 @@ def _rows(matrix: Tensor, bands: Bands, out: Tensor) -> Tensor:
     return out
 
 
-def _columns(matrix: Tensor, bands: Bands, out: Tensor) -> Tensor:
-    """Resample the columns of a matrix `[n, w]` into `out` `[n, w']`; both may be windows of larger ones."""
+def _columns(matrix: Tensor, bands: Bands, out: Tensor, left: int) -> Tensor:
+    """Resample the columns of a matrix `[n, w]`, which begins with column `left`, into `out` `[n, w']`; both may be windows of larger ones."""
     first = 0
     for low, high, weights in bands:
         last = first + weights.shape[0]
-        torch.mm(matrix[:, low:high], weights.to(matrix).T, out=out[:, first:last])
+        torch.mm(matrix[:, low - left:high - left], weights.to(matrix).T, out=out[:, first:last])
         first = last
     return out
 
@@ -100,14 +101,18 @@ def _resample_rows(picture_chw: Tensor, new_height: int, start: int, end: int) -
     return out
 
 
-def _resample_columns(picture_chw: Tensor, new_width: int, start: int, end: int) -> Tensor:
-    """Columns `start..end` of the picture at another width, `[C, H, end - start]`."""
-    channels, height, old = picture_chw.shape
-    if old == new_width:
-        return picture_chw[..., start:end]
-    bands = _bands_for(picture_chw, old, new_width, start, end)
-    out = picture_chw.new_empty(channels, height, end - start)
-    _columns(picture_chw.reshape(channels * height, old), bands, out.view(channels * height, end - start))
+def _resample_chw(picture_chw: Tensor, size_wh: SizeWH, window_xyxy: Box) -> Tensor:
+    """The window of one picture at another size. Rows first: that product can read a part of a picture, and channels that come last, uncopied."""
+    x0, y0, x1, y1 = window_xyxy
+    old = picture_chw.shape[2]
+    if old == size_wh[0]:
+        return _resample_rows(picture_chw[..., x0:x1], size_wh[1], y0, y1)
+    bands = _bands_for(picture_chw, old, size_wh[0], x0, x1)
+    left = bands[0][0]
+    rows = _resample_rows(picture_chw[..., left:bands[-1][1]], size_wh[1], y0, y1)
+    channels, height, width = rows.shape
+    out = rows.new_empty(channels, height, x1 - x0)
+    _columns(rows.reshape(channels * height, width), bands, out.view(channels * height, x1 - x0), left)
     return out
 
 
@@ -119,11 +124,9 @@ def lanczos(picture_bchw: Tensor, size_wh: SizeWH, window_xyxy: Box | None = Non
     Raises: PictureError if a side is empty or the window lies outside the result.
     """
     _check(picture_bchw, size_wh)
-    width, height = size_wh
-    x0, y0, x1, y1 = window_xyxy or (0, 0, width, height)
-    _check_window((x0, y0, x1, y1), size_wh)
-    # Rows first: that product can read a window of a picture, and pictures whose channels come last, without a copy.
-    pictures = [_resample_columns(_resample_rows(picture, height, y0, y1), width, x0, x1) for picture in picture_bchw]
+    window = window_xyxy or (0, 0, *size_wh)
+    _check_window(window, size_wh)
+    pictures = [_resample_chw(picture, size_wh, window) for picture in picture_bchw]
     return torch.stack(pictures) if len(pictures) > 1 else pictures[0][None]
 
 

@@ -19,7 +19,7 @@ from .engines.base import Control, Engine, Redrawn, WaveRequest, check_supported
 from .errors import EngineError, EngineMemoryError, EngineUnsupportedError, HookError, PictureError
 from .geometry import Box, box_size_wh, shift
 from .hooks import DetailerHook, GuardedHook
-from .image_ops import as_rgb, blur_mask, crop, paste_, split_alpha
+from .image_ops import all_finite, as_rgb, blur_mask, crop, paste_, split_alpha
 from .plan import Plan, SegmentPlan, Skip, Wave
 from .resample import resample
 from .segments import Segment
@@ -210,11 +210,12 @@ class _Run:
         picture = self.work[item.picture]
         colour = as_rgb(crop(picture, item.segment.crop_xyxy))
         mask = item.segment.mask_hw[None, None].to(picture)
-        paste_mask = blur_mask(mask, item.feather)
+        inner = shift(item.mask_xyxy, -item.segment.crop_xyxy[0], -item.segment.crop_xyxy[1])
+        paste_mask = blur_mask(mask, item.feather, inner_xyxy=inner)
         noise_mask = None
         if item.sampling.noise_mask:
             same = item.noise_mask_feather == item.feather
-            noise_mask = paste_mask if same else blur_mask(mask, item.noise_mask_feather)
+            noise_mask = paste_mask if same else blur_mask(mask, item.noise_mask_feather, inner_xyxy=inner)
         enlarged = resample(colour, item.size_wh, self.plan.settings.resampler)
         # A crop is a view: what is kept must not change when the picture does.
         kept = colour.clone() if self.options.keep.cropped else None
@@ -253,7 +254,7 @@ class _Run:
         """Shrink and blend one segment; only the window that the mask reaches is worked on. Comes back whole if it is to be kept."""
         picture, crop_box = self.work[item.plan.picture], item.plan.segment.crop_xyxy
         # Before anything is resampled: through 8 bit, what is not a number would become black.
-        if not bool(torch.isfinite(image_bchw).all()):
+        if not all_finite(image_bchw):
             raise PictureError("the redrawn picture holds values that are not numbers (the model overflowed); nothing was pasted")
         image = image_bchw.to(picture)
         window = shift(item.plan.paste_xyxy, -crop_box[0], -crop_box[1])

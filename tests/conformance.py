@@ -373,5 +373,5 @@ class EngineConformance:
     def item(sampling: Sampling, box: Box) -> SegmentPlan:
         """A planned segment."""
         segment = Segment(bbox_xyxy=box, crop_xyxy=box, mask_hw=torch.ones(32, 32), label="x")
-        return SegmentPlan(index=0, picture=0, segment=segment, size_wh=(SIDE, SIDE), paste_xyxy=box, prompt="a", negative_prompt="b", seed=1,
-                           subseed=1, feather=0, noise_mask_feather=0, sampling=sampling)
+        return SegmentPlan(index=0, picture=0, segment=segment, size_wh=(SIDE, SIDE), mask_xyxy=box, paste_xyxy=box, prompt="a",
+                           negative_prompt="b", seed=1, subseed=1, feather=0, noise_mask_feather=0, sampling=sampling)

@@ -124,6 +124,31 @@ def test_wrong_masks_are_refused(mask: Tensor) -> None:
         ops.paste_(picture(1, 3, 20, 20), picture(1, 3, 20, 20), (0, 0, 20, 20), mask)
 
 
+@pytest.mark.parametrize("feather", [3, 20])
+def test_blur_on_an_accelerator_is_the_same(feather: int) -> None:
+    """What other devices than a CPU run gives the CPU's values."""
+    mask = torch.rand(2, 1, 90, 70, generator=torch.Generator().manual_seed(feather))
+    size = 2 * feather + 1
+    assert torch.allclose(ops._gaussian_on_device(mask, size, 10.0), ops._gaussian_on_cpu(mask, size, 10.0), atol=1e-6)
+
+
+def test_blur_needs_no_search_where_the_box_is_known() -> None:
+    """With the box around the mask, the blur is the one that would have looked for it."""
+    mask = torch.zeros(1, 1, 80, 90)
+    mask[..., 30:50, 20:60] = 1
+    assert torch.equal(ops.blur_mask(mask, 7, inner_xyxy=(20, 30, 60, 50)), ops.blur_mask(mask, 7))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_all_finite(dtype: torch.dtype) -> None:
+    """One value that is not a number is found; many large ones are not taken for it, whose sum half precision could not hold."""
+    values = torch.ones(1, 3, 300, 300, dtype=dtype)
+    assert ops.all_finite(values) and ops.all_finite(values.permute(0, 2, 3, 1))
+    for wrong in (float("nan"), float("inf"), float("-inf")):
+        values[0, 1, 7, 7] = wrong
+        assert not ops.all_finite(values)
+
+
 def test_nonzero_box_by_hand() -> None:
     """The box is half-open and tight; nothing has no box."""
     mask = torch.zeros(10, 12)

@@ -22,6 +22,7 @@ from detailer_core.plan import (
     SegmentPlan,
     SimplePolicy,
     make_plan,
+    mask_box,
     paste_area,
     resolve_sampling,
     with_crop,
@@ -224,14 +225,15 @@ def test_sizes_and_masks_follow_the_grown_region() -> None:
 
 
 def test_paste_area_by_hand() -> None:
-    """The mask's box with the feather around it, cut at the region; an empty mask has an area of nothing."""
+    """The mask's box with the feather around it, cut at the region; an empty mask has none."""
     mask = torch.zeros(20, 30)
     mask[5:8, 25:28] = 0.1
     one = Segment(bbox_xyxy=(0, 0, 1, 1), crop_xyxy=(100, 200, 130, 220), mask_hw=mask)
-    assert paste_area(one, 0) == (125, 205, 128, 208)
-    assert paste_area(one, 4) == (121, 201, 130, 212)
-    assert paste_area(one, -4) == (125, 205, 128, 208)
-    assert paste_area(replace(one, mask_hw=torch.zeros(20, 30)), 4) == (100, 200, 100, 200)
+    box = mask_box(one)
+    assert box == (125, 205, 128, 208) and mask_box(replace(one, mask_hw=torch.zeros(20, 30))) is None
+    assert paste_area(box, one.crop_xyxy, 0) == (125, 205, 128, 208)
+    assert paste_area(box, one.crop_xyxy, 4) == (121, 201, 130, 212)
+    assert paste_area(box, one.crop_xyxy, -4) == (125, 205, 128, 208)
 
 
 @settings(deadline=None, max_examples=60)
