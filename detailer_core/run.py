@@ -180,6 +180,10 @@ class _Run:
             logger.warning("segments %s failed: %s", [i.index + 1 for i in items], error)
             self._note(items, "failed", str(error))
             return
+        except Exception as error:  # a fault of the engine's; what other waves have finished is not to be lost with it
+            logger.exception("segments %s failed", [i.index + 1 for i in items])
+            self._note(items, "failed", f"the engine '{self.engine.name}' failed: {type(error).__name__}: {error}")
+            return
         if not redrawn.finished:
             self._note(items, "interrupted", "the run was interrupted while it was redrawn")
             return

@@ -234,6 +234,20 @@ def test_an_engine_that_fails_costs_its_wave_only(failing: int) -> None:
     assert int(changed(before, result.pictures[0]).sum()) > 0
 
 
+def test_an_engine_with_a_fault_costs_its_wave_only() -> None:
+    """An exception that no engine should raise is a failed wave; what was finished before stays, what comes after is tried."""
+    class Faulty(StubEngine):
+        def redraw(self, request: WaveRequest, control: Control) -> Redrawn:
+            redrawn = super().redraw(request, control)
+            if len(self.waves) == 2:
+                raise KeyError("weights")
+            return redrawn
+
+    result = run_plan([picture()], planned(THREE, limit=1), Faulty())
+    assert states(result) == ["done", "failed", "done"]
+    assert "KeyError: 'weights'" in result.outcomes[0][1].reason
+
+
 @pytest.mark.parametrize("resampler", ["lanczos", "pillow-8bit"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_values_that_are_no_numbers_are_not_pasted(value: float, resampler: str) -> None:
