@@ -2,6 +2,8 @@
 
 Usage: python tests/golden_check.py FOLDER
 
+FOLDER: the golden data, or its folder `yolo` alone, which is checked with it.
+
 Prints, for each file of the folder, rows passed / rows and the worst difference; exit code 0 only if every row passes. What differs from the
 reference on purpose stands in the tables `ON_PURPOSE` of the parts, each entry with its item number in REFERENCE (0: found here, not listed there).
 """
@@ -16,9 +18,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
-from golden_parts import do_detail, primitives, wildcards  # noqa: E402  (the path has to be set first)
+from golden_parts import do_detail, primitives, wildcards, yolo  # noqa: E402  (the path has to be set first)
 
-PARTS = [primitives, wildcards, do_detail]
+PARTS = [primitives, wildcards, do_detail, yolo]
 
 
 def main(folder: Path) -> int:
@@ -28,9 +30,9 @@ def main(folder: Path) -> int:
         print(f"no golden data in {folder}")
         return 2
     for name, (passed, total, worst) in results.items():
-        print(f"{name:32} {passed:5}/{total:<5} worst difference {worst:.3g}")
+        print(f"{name:44} {passed:6}/{total:<6} worst difference {worst:.3g}")
     passed, total = (sum(r[i] for r in results.values()) for i in (0, 1))
-    print(f"{'all':32} {passed:5}/{total}")
+    print(f"{'all':44} {passed:6}/{total}")
     return 0 if passed == total else 1
 
 

@@ -41,13 +41,15 @@ class Case:
 
 
 def check(folder: Path) -> dict[str, Result]:
-    """Per model and item: passed, total, worst difference.
+    """Per model and item: passed, total, worst difference; nothing for a folder without YOLO data.
 
     `raw`: numbers within 1e-3 relative. `boxes`: golden boxes with a candidate of ours within 0.5 pixels, 2e-3 of score and the same class
     (worst in pixels). `scores`: the same (worst of score). `golden selection`, `our selection`: candidates kept or rightly left out
     (worst 0 or 1). `masks`: golden masks of which at most 1e-3 of the pixels differ (worst as a part of all pixels).
     """
     folder = folder / "yolo" if (folder / "yolo").is_dir() else folder
+    if not (folder / "yolo.json").is_file():
+        return {}
     numbers = np.load(folder / "yolo.npz")
     results: dict[str, Result] = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache, torch.inference_mode():

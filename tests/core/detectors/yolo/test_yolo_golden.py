@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import json
+import shutil
 from pathlib import Path
-from types import ModuleType
 
+import golden_check
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,22 +20,25 @@ GOLDEN = REPOSITORY.parent / "shared" / "golden" / "yolo"
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden data of the reference at {GOLDEN}")
 
 
-def golden_part() -> ModuleType:
-    """The file `tests/golden_parts/yolo.py`."""
-    spec = importlib.util.spec_from_file_location("golden_part_yolo", REPOSITORY / "tests" / "golden_parts" / "yolo.py")
-    if spec is None or spec.loader is None:
-        raise ImportError("golden_parts/yolo.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+def test_everything_golden_comes_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command finds raw answers, boxes, scores, classes, selections and masks of every model and picture within the README's tolerances."""
+    assert golden_check.main(GOLDEN) == 0
+    assert len(capsys.readouterr().out.splitlines()) >= 6 + 12 * 4 + 1
 
 
-def test_everything_golden_comes_out() -> None:
-    """Raw answers, boxes, scores, classes, selections and masks of every model and picture are within the README's tolerances."""
-    results = golden_part().check(GOLDEN)
-    assert len(results) >= 6 + 12 * 4
-    assert {name: row for name, row in results.items() if row[0] != row[1]} == {}
+def test_a_wrong_answer_is_seen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A golden number that ours is not is counted as a failure; a folder without data is no success."""
+    entries = json.loads((GOLDEN / "yolo.json").read_text(encoding="utf-8"))
+    entries["models"] = [entry for entry in entries["models"] if entry["name"] == "small-v8"]
+    (tmp_path / "yolo.json").write_text(json.dumps(entries), encoding="utf-8")
+    for name in ("small-v8.pt", "astronaut.png", "coffee.png"):
+        shutil.copy(GOLDEN / name, tmp_path)
+    numbers = dict(np.load(GOLDEN / "yolo.npz"))
+    numbers["small-v8|raw_output"] = numbers["small-v8|raw_output"] * np.float32(1.01)
+    np.savez(tmp_path / "yolo.npz", **numbers)
+    assert golden_check.main(tmp_path) == 1
+    assert "small-v8 raw" in capsys.readouterr().out
+    assert golden_check.main(tmp_path / "none") == 2
 
 
 @pytest.mark.parametrize("picture", ["astronaut.png", "coffee.png"])
