@@ -7,6 +7,7 @@ DetailerError                 everything this project raises on purpose
 ├── DetectorError             a detector cannot be had or failed
 │   ├── DetectorNotFoundError   no detector and no model file of that name
 │   └── ModelFileError        a model file was refused or is of an unknown kind
+│       └── UnknownArchitectureError   it holds a network that we cannot build, and nothing worse
 ├── PromptError               wildcard or prompt grammar: unclosed, missing, circular, too large
 ├── HookError                 a hook raised or returned something of the wrong shape
 └── EngineError               the engine could not redraw
@@ -49,6 +50,10 @@ class DetectorNotFoundError(DetectorError):
 
 class ModelFileError(DetectorError):
     """A model file was refused, is damaged, or holds an architecture that is not known."""
+
+
+class UnknownArchitectureError(ModelFileError):
+    """A model file holds an architecture that is not known; another library may know it."""
 
 
 class PromptError(DetailerError):

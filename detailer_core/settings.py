@@ -26,8 +26,8 @@ class Option:
     """One row of the table.
 
     optional: None is allowed and means: as in the main generation. minimum, maximum: both included. shown: what a slider of an optional
-    option starts at. lines: height of a text field. source: where a host finds the choices ("detectors", "samplers", "schedulers",
-    "checkpoints"); any text is valid in the core. infotext: label in a picture's generation parameters.
+    option starts at. lines: height of a text field. source: where a host finds the choices ("detectors",
+    "second_detectors", "samplers", "schedulers", "checkpoints"); any text is valid in the core. infotext: label in a picture's generation parameters.
     """
 
     name: str
@@ -66,20 +66,57 @@ class UnitSettings:
                              minimum=0.0, maximum=1.0, step=0.01)
 
     confidence: float = _option(0.3, "Confidence", "Detections below this are left out.", "Detection", minimum=0.0, maximum=1.0, step=0.01)
+    iou: float = _option(0.7, "IoU", "Boxes of one class that overlap by more than this (intersection over union) are one detection.", "Detection",
+                         minimum=0.0, maximum=1.0, step=0.01)
+    across_classes: bool = _option(False, "NMS across classes", "Overlapping boxes of different classes are one detection as well.", "Detection")
+    image_size: int = _option(0, "Detector image size", "Long side, in pixels, at which the detector looks at the picture, rounded up to a multiple "
+                              "of 32; more finds smaller things and takes longer; 0 = the detector's own.", "Detection",
+                              minimum=0, maximum=4096, step=32)
+    tile_size: int = _option(0, "Detector tiles", "The detector looks at tiles of this side, in pixels (at least 64), and at the whole picture, "
+                             "which finds small things in large pictures; 0 = at the whole picture only.", "Detection",
+                             minimum=0, maximum=4096, step=64)
+    tile_overlap: float = _option(0.25, "Detector tile overlap", "Share of a tile that the next one sees as well; what is smaller than that is seen "
+                                  "whole by one of them.", "Detection", minimum=0.0, maximum=0.9, step=0.05)
     labels: str = _option("", "Classes", "Only these classes, separated by commas; empty = all.", "Detection")
-    max_count: int = _option(0, "Most segments", "At most so many segments, largest first; 0 = all.", "Detection", minimum=0, maximum=100, step=1)
+    exclude_labels: str = _option("", "Excluded classes", "Not these classes, separated by commas.", "Detection")
+    max_count: int = _option(0, "Most segments", "At most so many segments; 0 = all.", "Detection", minimum=0, maximum=100, step=1)
+    max_count_by: Literal["area", "confidence", "position"] = _option(
+        "area", "Most segments by", "Which segments are taken if there are more: the largest, the surest, or the first in the chosen order.",
+        "Detection")
     order: Literal["none", "left-right", "right-left", "top-bottom", "bottom-top", "centre-edge", "largest", "smallest", "confidence"] = _option(
         "none", "Order", "In which order segments are worked on and numbered.", "Detection")
     drop_size: int = _option(10, "Drop size", "Boxes that are not wider and higher than this, in pixels, are left out.", "Detection",
                              minimum=1, maximum=4096, step=1)
+    min_side: int = _option(0, "Smallest side", "Boxes whose short side has fewer pixels are left out; 0 = any.", "Detection",
+                            minimum=0, maximum=8192, step=1)
+    max_side: int = _option(0, "Largest side", "Boxes whose long side has more pixels are left out; 0 = any.", "Detection",
+                            minimum=0, maximum=8192, step=1)
     min_ratio: float = _option(0.0, "Smallest share", "Boxes with a smaller share of the picture's area are left out.", "Detection",
                                minimum=0.0, maximum=1.0, step=0.001)
     max_ratio: float = _option(1.0, "Largest share", "Boxes with a larger share of the picture's area are left out.", "Detection",
                                minimum=0.0, maximum=1.0, step=0.001)
     pick: str = _option("", "Only numbers", "Work on these segments only, for example 1,3-5; empty = all.", "Detection")
+    second_detector: str = _option("none", "Second detector", "A detector that bears on what the first one finds, see the next setting; 'none' = the "
+                                   "first alone.", "Detection", source="second_detectors")
+    combine: Literal["and", "minus", "union", "masks-and", "masks-minus"] = _option(
+        "and", "Combine detectors", "'and' keeps what the first finds and the second confirms, 'minus' what it does not, 'union' both, each thing "
+        "once; 'masks-and' and 'masks-minus' cut the first's masks to, or by, the second's, whatever the mask shape.", "Detection")
+    combine_overlap: float = _option(0.5, "Combine overlap", "What counts as the same: for 'and' and 'minus' this share of the first's box or mask "
+                                     "lies in what the second found; for 'union' two boxes overlap by more than this IoU.", "Detection",
+                                     minimum=0.01, maximum=1.0, step=0.01)
+    second_confidence: float = _option(0.3, "Second confidence", "Detections of the second detector below this do not count.", "Detection",
+                                       minimum=0.0, maximum=1.0, step=0.01)
+    second_labels: str = _option("", "Second classes", "Only these classes of the second detector, separated by commas; empty = all.", "Detection")
+    detector_device: Literal["auto", "cpu"] = _option(
+        "auto", "Detector device", "Where detectors run: 'auto' = where the pictures are worked on, 'cpu' leaves the device's memory to the model.",
+        "Detection")
+    keep_detector: bool = _option(True, "Keep detector", "Keep the detector in memory for the next picture; off = load it anew each time.",
+                                  "Detection")
 
     mask_shape: Literal["pixel", "box", "rounded", "ellipse"] = _option(
         "pixel", "Mask shape", "Shape drawn into the box; 'pixel' takes the detector's own mask where it has one, else the box.", "Mask")
+    corner_radius: float = _option(0.25, "Corner radius", "Of the mask shape 'rounded', as a share of the box's short side; 0.5 = as round as "
+                                   "can be.", "Mask", minimum=0.0, maximum=0.5, step=0.01)
     dilation: int = _option(4, "Dilation", "Grows the mask by a kernel of so many pixels; negative shrinks it.", "Mask",
                             minimum=-256, maximum=256, step=1)
     offset_x: int = _option(0, "Offset right", "Moves the mask right by so many pixels; negative = left.", "Mask", minimum=-512, maximum=512, step=1)
@@ -159,9 +196,16 @@ def make_settings(values: Mapping[str, Any] | None = None) -> UnitSettings:
             raise SettingsError(f"unknown setting '{name}'{hint}", field=str(name))
         checked[name] = check_value(table[name], value)
     settings = UnitSettings(**checked)
+    _check_together(settings)
+    return settings
+
+
+def _check_together(settings: UnitSettings) -> None:
+    """Raises: SettingsError for values that are each in range and make no sense together."""
     if settings.min_ratio > settings.max_ratio:
         raise SettingsError(f"min_ratio {settings.min_ratio:g} is above max_ratio {settings.max_ratio:g}; no segment could remain", field="min_ratio")
-    return settings
+    if settings.min_side > settings.max_side > 0:
+        raise SettingsError(f"min_side {settings.min_side} is above max_side {settings.max_side}; no segment could remain", field="min_side")
 
 
 def check_value(option: Option, value: Any) -> Value:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .detectors.base import DetectOptions, Detector
-from .detectors.selection import SelectionOptions, select
+from .detectors.assembly import detect_options, selection_options
+from .detectors.base import Detector
+from .detectors.selection import select
 from .engines.base import Engine
 from .hook_library import parse_hooks
 from .hooks import DetailerHook, combine
@@ -33,27 +34,15 @@ class UnitResult:
     redraw_seconds: float
 
 
-def detect_options(settings: UnitSettings, device: str = "cpu") -> DetectOptions:
-    """What a detector is asked for."""
-    return DetectOptions(confidence=settings.confidence, device=device)
-
-
-def selection_options(settings: UnitSettings) -> SelectionOptions:
-    """How detections become segments."""
-    return SelectionOptions(
-        min_confidence=settings.confidence, include_labels=tuple(x.strip() for x in settings.labels.split(",") if x.strip()),
-        drop_size=settings.drop_size, min_ratio=settings.min_ratio, max_ratio=settings.max_ratio, max_count=settings.max_count,
-        order=settings.order, mask_shape=settings.mask_shape, dilation=settings.dilation, offset_x=settings.offset_x,
-        offset_y=settings.offset_y, merge=settings.merge, crop_factor=settings.crop_factor, pick=settings.pick)
-
-
 def find_segments(picture_bchw: Tensor, settings: UnitSettings, detector: Detector, device: str = "cpu") -> Segments:
     """The segments of one picture (float 0..1 `[1, C, H, W]`), in order.
 
+    detector: as `detectors.assembly.unit_detector` gives it; a plain one does without tiles and the second detector. device: where the
+    picture is worked on.
     Raises: DetectorError if the detector cannot work on it; SettingsError for a list of numbers that cannot be read.
     """
-    found = detector.detect(to_uint8_rgb(picture_bchw), detect_options(settings, device))
-    return select(found, (picture_bchw.shape[-1], picture_bchw.shape[-2]), selection_options(settings))
+    found = detector.detect(to_uint8_rgb(picture_bchw), detect_options(settings, detector, device))
+    return select(found, (picture_bchw.shape[-1], picture_bchw.shape[-2]), selection_options(settings, detector))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from modules import devices, paths, sd_models, sd_samplers, shared
 
+from detailer_core.detectors.registry import DetectorFolders
 from detailer_core.errors import SettingsError
 from detailer_core.settings import UnitSettings
 
@@ -46,6 +47,14 @@ def checkpoint_names() -> tuple[str, ...]:
 def models_root() -> Path:
     """The host's folder of models."""
     return Path(paths.models_path)
+
+
+def detector_folders() -> DetectorFolders:
+    """Where detectors are looked for: the host's models, and the folders that the settings name, one a line."""
+    lines = str(getattr(shared.opts, "detailer_detector_folders", "") or "").splitlines()
+    # A path that is copied on Windows has quotes around it.
+    names = [name for line in lines if (name := line.strip().strip('"').strip())]
+    return DetectorFolders(models_root=models_root(), extra=tuple(Path(name).expanduser() for name in names))
 
 
 def hook_folder() -> Path | None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detailer_core.detectors.registry import DetectorFolders, DetectorShelf
+from detailer_core.detectors.assembly import check_detectors
+from detailer_core.detectors.registry import DetectorShelf
 from detailer_core.errors import DetailerError, SettingsError
 from detailer_core.hook_library import parse_hooks
 from detailer_core.plan import PromptRules
@@ -33,11 +34,7 @@ class Workshop:
 
     engine_memory: EngineMemory = field(default_factory=EngineMemory)
     memory: WaveMemory = field(default_factory=WaveMemory)
-    folders: DetectorFolders = field(default_factory=lambda: DetectorFolders(models_root=host.models_root()))
-    shelf: DetectorShelf = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.shelf = DetectorShelf(self.folders)
+    shelf: DetectorShelf = field(default_factory=lambda: DetectorShelf(host.detector_folders))
 
     def prompt_rules(self) -> PromptRules:
         """How prompts are read, with the wildcard files as they are now."""
@@ -90,7 +87,7 @@ def _problem(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> 
         parse_hooks(settings.hooks, host.hook_folder())
         for text in (settings.prompt, settings.negative_prompt):
             check_unit_text(text, rules.library)
-        workshop.shelf.get(settings.detector)
+        check_detectors(workshop.shelf, settings)
     except DetailerError as error:
         return str(error)
     except Exception as error:  # whatever a model file makes a library do, the picture is to be made

@@ -9,5 +9,7 @@ from modules import shared
 def add_options() -> None:
     """Add the options; called by the host when it builds its settings page."""
     section = ("detailer", "Detailer")
+    shared.opts.add_option("detailer_detector_folders", shared.OptionInfo(
+        "", "More folders of detector models, one a line; a restart is not needed", gr.Textbox, {"lines": 3}, section=section))
     shared.opts.add_option("detailer_unit_count", shared.OptionInfo(
         4, "Number of units on the page", gr.Slider, {"minimum": 1, "maximum": 10, "step": 1}, section=section).needs_reload_ui())

@@ -7,6 +7,7 @@ from typing import Any
 
 from modules import scripts
 
+from detailer_core.detectors.assembly import NO_DETECTOR
 from detailer_core.detectors.registry import list_detectors
 
 from . import host, page
@@ -36,8 +37,9 @@ class DetailerScript(scripts.Script):
     def ui(self, is_img2img: bool) -> list[Any]:
         """The panel's components, in order; called several times by the host, and the same each time."""
         # "mask" needs a mask picture, for which the page has no place: inpainting is the WebUI's own way to give one.
-        detectors = [info.name for info in list_detectors(self.workshop.folders) if info.name != "mask"]
-        choices = Choices(names={"detectors": detectors, "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
+        detectors = [info.name for info in list_detectors(host.detector_folders()) if info.name != "mask"]
+        choices = Choices(names={"detectors": detectors, "second_detectors": [NO_DETECTOR, *detectors],
+                                 "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
                                  "checkpoints": host.checkpoint_names()})
         panel = page.build(units=host.unit_count(), choices=choices, elem_id=self.elem_id)
         self.infotext_fields = list(panel.paste)

@@ -13,6 +13,7 @@ import torch
 from modules import shared
 from PIL import Image
 
+from detailer_core.detectors.assembly import unit_detector
 from detailer_core.engines.base import Control
 from detailer_core.errors import DetailerError
 from detailer_core.masks import as_mask, intersect_mask
@@ -87,7 +88,7 @@ def _unit(p: Any, number: int, settings: UnitSettings, sheets: Sequence[_Sheet],
 
 
 def _find(p: Any, picture: torch.Tensor, settings: UnitSettings, job: Job, workshop: Workshop) -> Segments:
-    segments = find_segments(picture, settings, workshop.shelf.get(settings.detector), str(picture.device))
+    segments = find_segments(picture, settings, unit_detector(workshop.shelf, settings), str(picture.device))
     mask = _user_mask(p, segments.size_wh) if job.composed else None
     return segments if mask is None else intersect_mask(segments, mask)
 
@@ -116,7 +117,7 @@ def _redraw(p: Any, number: int, settings: UnitSettings, found: Sequence[tuple[_
 
 def _run(p: Any, settings: UnitSettings, found: Sequence[tuple[_Sheet, Segments]], job: Job, workshop: Workshop) -> UnitResult:
     options = RunOptions(control=Control(stopped=host.stopped), memory=workshop.memory, progress=_show)
-    tools = UnitTools(detector=workshop.shelf.get(settings.detector), engine=WebuiEngine(p, workshop.engine_memory), options=options,
+    tools = UnitTools(detector=unit_detector(workshop.shelf, settings), engine=WebuiEngine(p, workshop.engine_memory), options=options,
                       rules=job.rules, hook_folder=host.hook_folder())
     with kept_state(sum(len(segments) for _, segments in found), p):
         return redraw_segments([sheet.picture for sheet, _ in found], [segments for _, segments in found],

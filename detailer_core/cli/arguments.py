@@ -115,8 +115,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, default=Path("models"), metavar="DIR",
                         help="folder whose subfolders detailer, adetailer, ultralytics/bbox, ultralytics/segm and yolo hold model files "
                              "(default: %(default)s)")
+    parser.add_argument("--detectors", action="append", default=[], type=Path, metavar="DIR", dest="folders",
+                        help="another folder of model files, searched after those of --models; repeatable")
     parser.add_argument("--mask", type=Path, metavar="FILE",
-                        help="a picture as large as the input, white = redraw, each white area by itself; stands for --detector mask")
+                        help="a picture as large as the input, white = redraw, each white area by itself; stands for --detector mask, "
+                             "unless --set second_detector=mask")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
                         help="a setting, as often as needed; the command 'settings' lists them")
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import logging
+from dataclasses import replace
 from pathlib import Path
 
+from ..detectors.assembly import check_detectors, detector_names, unit_detector
 from ..detectors.base import Detector
-from ..detectors.registry import SUFFIXES, DetectorFolders, DetectorShelf
+from ..detectors.registry import SUFFIXES, DetectorFolders, DetectorShelf, list_detectors
 from ..engines.base import Engine
 from ..engines.registry import make_engine
 from ..errors import DetailerError, EngineError, PromptError, SettingsError
 from ..hook_files import load_hook, parse_arguments
 from ..hook_library import parse_hooks
 from ..hooks import DetailerHook, combine
-from ..segments import LABEL_ALIASES, parse_picks
+from ..segments import parse_picks
 from ..settings import UnitSettings, make_settings, parse_assignments
 from ..wildcards import WildcardLibrary
 from ..wildcards.check import check_unit_text
@@ -33,13 +34,13 @@ def settings_of(args: argparse.Namespace) -> UnitSettings:
     """
     values = parse_assignments(args.assignments)
     asked = [name for name in (args.detector, values.get("detector")) if name is not None]
-    if args.mask:
+    if args.mask and values.get("second_detector") != "mask":
         asked.append("mask")
     if len(set(asked)) > 1:
         raise SettingsError(f"several detectors are asked for: {', '.join(repr(a) for a in dict.fromkeys(asked))}; choose one "
                             f"(--mask stands for the detector 'mask')", field="detector")
     settings = make_settings(values | {"detector": asked[0]} if asked else values)
-    if settings.detector == "mask" and not args.mask:
+    if "mask" in detector_names(settings) and not args.mask:
         raise SettingsError("the detector 'mask' needs a picture that is white where to redraw; add --mask FILE", field="detector")
     # Here, and not when the first picture is worked on: then every picture of a folder would fail with the same words.
     parse_picks(settings.pick)
@@ -62,25 +63,30 @@ def wildcards_of(args: argparse.Namespace) -> WildcardLibrary:
 
 
 def load_detector(args: argparse.Namespace, settings: UnitSettings) -> Detector:
-    """The detector by its name, or by the path of its file. Raises: DetectorError; SettingsError for classes that it does not know."""
-    file = Path(settings.detector)
-    if file.suffix.lower() in SUFFIXES and file.parent != Path() and file.is_file():
-        folder = file.resolve().parent
-        shelf = DetectorShelf(DetectorFolders(models_root=folder / ".none", extra=(folder,)), cache_folder=folder / ".cache")
-        detector = shelf.get(f"{folder.name}/{file.name}")
-    else:
-        detector = DetectorShelf(DetectorFolders(models_root=args.models)).get(settings.detector, mask=args.mask)
-    _check_labels(settings, detector)
-    return detector
+    """The detector, or both, by name or by the path of a file, loaded once to see that they can be.
+
+    Raises: DetectorError; SettingsError for classes that it does not know.
+    """
+    files = [Path(name) for name in detector_names(settings) if _is_path(name)]
+    folders = DetectorFolders(models_root=args.models, extra=tuple(dict.fromkeys([*args.folders, *(f.resolve().parent for f in files)])))
+    shelf = DetectorShelf(folders, cache_folder=files[0].resolve().parent / ".cache" if files else None)
+    names = {field: _shelf_name(getattr(settings, field), shelf) for field in ("detector", "second_detector")}
+    settings = replace(settings, **names)
+    check_detectors(shelf, settings, mask=args.mask)
+    return unit_detector(shelf, settings, mask=args.mask)
 
 
-def _check_labels(settings: UnitSettings, detector: Detector) -> None:
-    known = (*detector.class_names, "all", *LABEL_ALIASES)
-    for label in (x.strip() for x in settings.labels.split(",")):
-        if label and detector.class_names and label not in known:
-            near = difflib.get_close_matches(label, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"it knows {', '.join(detector.class_names[:20])}"
-            raise SettingsError(f"labels (Classes): the detector '{detector.name}' has no class '{label}'; {hint}", field="labels")
+def _is_path(name: str) -> bool:
+    file = Path(name)
+    return file.suffix.lower() in SUFFIXES and file.parent != Path() and file.is_file()
+
+
+def _shelf_name(name: str, shelf: DetectorShelf) -> str:
+    """The name by which the shelf knows a detector that is given by the path of its file."""
+    if not _is_path(name):
+        return name
+    path = Path(name).resolve()
+    return next((info.name for info in list_detectors(shelf.folders) if info.path is not None and info.path.resolve() == path), name)
 
 
 def load_hooks(args: argparse.Namespace, settings: UnitSettings, engine: Engine) -> DetailerHook:

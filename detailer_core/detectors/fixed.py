@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from ..errors import DetectorError, PictureError
 from ..masks import as_mask, components
 from ..pictures import read_picture
 from .base import Detection, DetectOptions
+from .tiling import spans
 
 
 class MaskDetector:
@@ -113,13 +113,5 @@ class TilesDetector:
     def detect(self, picture_hwc: NDArray[np.uint8], options: DetectOptions) -> Sequence[Detection]:
         """The tiles' boxes."""
         height, width = picture_hwc.shape[:2]
-        columns, rows = self._spans(width), self._spans(height)
-        return [Detection(box_xyxy=(x0, y0, x1, y1), label="tile") for y0, y1 in rows for x0, x1 in columns]
-
-    def _spans(self, length: int) -> list[tuple[int, int]]:
-        """Spans of one side, evenly spread, the first at 0 and the last at the end."""
-        side = min(self._tile, length)
-        step = max(1.0, side * (1 - self._overlap))
-        count = math.ceil((length - side) / step) + 1
-        starts = [round(i * (length - side) / (count - 1)) if count > 1 else 0 for i in range(count)]
-        return [(start, start + side) for start in starts]
+        tiles = ((x0, y0, x1, y1) for y0, y1 in spans(height, self._tile, self._overlap) for x0, x1 in spans(width, self._tile, self._overlap))
+        return [Detection(box_xyxy=tile, label="tile") for tile in tiles]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -16,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import DetectorError, DetectorNotFoundError
-from .base import Detector
+from ..errors import DetectorError, DetectorNotFoundError, UnknownArchitectureError
+from .base import Detection, DetectOptions, Detector
+from .detection_cache import DetectionCache, picture_key
 from .fixed import MaskDetector, TilesDetector, WholeDetector
 from .haar import HaarFaceDetector
 from .mediapipe import KINDS, MediaPipeDetector
+from .tiling import Tiling, detect_tiled
 from .yunet import YuNetDetector
 
 Kind: TypeAlias = Literal["builtin", "yolo", "yunet", "mediapipe"]
@@ -33,6 +36,7 @@ SUFFIXES = (".pt", ".safetensors", ".onnx")
 
 _BUILTIN = {"face_haar": "Faces (Haar cascades, no model file)", "mask": "Areas of a mask", "whole": "The whole picture",
             "tiles": "Tiles of the picture"}
+_INSTANT = ("mask", "whole", "tiles")
 _TOLD = 20
 
 
@@ -99,14 +103,31 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 class DetectorShelf:
-    """Loads detectors by name and keeps them until their file changes or `unload`; safe to share between threads."""
+    """Loads detectors by name and keeps them until their file changes or they are let go; safe to share between threads.
 
-    def __init__(self, folders: DetectorFolders, *, cache_folder: Path | None = None) -> None:
-        """cache_folder: where YOLO files are kept in a form that loads fast; None = `detailer/.cache` in the models folder."""
-        self._folders = folders
-        self._cache_folder = cache_folder if cache_folder is not None else folders.models_root / "detailer" / ".cache"
-        self._kept: dict[str, tuple[tuple[object, ...], Detector]] = {}
+    seen: what was found in the last pictures, by detectors of this shelf.
+    """
+
+    def __init__(self, folders: DetectorFolders | Callable[[], DetectorFolders], *, cache_folder: Path | None = None) -> None:
+        """folders: where to look, or what tells it anew each time: folders are listed whenever a name is asked for.
+
+        cache_folder: where YOLO files are kept in a form that loads fast; None = `detailer/.cache` in the models folder.
+        """
+        self._folders: Callable[[], DetectorFolders] = (lambda: folders) if isinstance(folders, DetectorFolders) else folders
+        self._own_cache_folder = cache_folder
+        self._kept: dict[str, tuple[Hashable, Detector]] = {}
         self._lock = threading.Lock()
+        self.seen = DetectionCache()
+
+    @property
+    def folders(self) -> DetectorFolders:
+        """Where model files are looked for now."""
+        return self._folders()
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where YOLO files are kept in a form that loads fast."""
+        return self._own_cache_folder if self._own_cache_folder is not None else self.folders.models_root / "detailer" / ".cache"
 
     def get(self, name: str, *, mask: MaskSource | None = None) -> Detector:
         """The detector of that name. mask: picture file or array, for the detector "mask" only.
@@ -119,32 +140,89 @@ class DetectorShelf:
                 raise DetectorError("detector 'mask' needs a mask picture, white where to redraw; give one or choose another detector")
             return MaskDetector(mask)
         with self._lock:
-            info = self._find(name)
-            stamp = _stamp(info)
+            info = self.find(name)
+            stamp = self._stamp(info)
             kept = self._kept.get(info.name)
             if kept is None or kept[0] != stamp:
                 self._kept.pop(info.name, None)  # the old one goes first: both may not fit into memory
                 self._kept[info.name] = kept = (stamp, self._load(info))
             return kept[1]
 
+    def handle(self, name: str, *, tiling: Tiling | None = None, keep: bool = True) -> Detector:
+        """A detector that is loaded when it is first needed, and that remembers what it has found; `keep` as in `ShelvedDetector`.
+
+        Raises: DetectorNotFoundError for an unknown name; DetectorError for "mask", which needs one: see `get`.
+        """
+        if name == "mask":
+            return self.get(name)
+        return ShelvedDetector(self, self.find(name).name, tiling=tiling, keep=keep)
+
+    def class_names(self, name: str) -> tuple[str, ...]:
+        """The classes that a detector can tell apart, in its order; of a model file that is not loaded, only what says so is read.
+
+        Raises: as `get`.
+        """
+        info = self.find(name)
+        with self._lock:
+            kept = self._kept.get(info.name)
+        if kept is not None and kept[0] == self._stamp(info):
+            return kept[1].class_names
+        names = self._noted_names(info)
+        return self.get(name).class_names if names is None else names
+
+    def _noted_names(self, info: DetectorInfo) -> tuple[str, ...] | None:
+        """The names of the classes if they can be had without loading the detector."""
+        if info.kind == "mediapipe":
+            return (KINDS[info.name].label,)
+        if info.path is None:
+            return ("face",) if info.name == "face_haar" else ()
+        if info.kind == "yunet":
+            return ("face",)
+        from .yolo.checkpoint import read_class_names  # only where such a file is asked for
+        from .yolo.onnx import read_class_names as read_onnx_names
+
+        with contextlib.suppress(UnknownArchitectureError):  # the library that may know it knows the names, too
+            if info.path.suffix.lower() == ".onnx":
+                return read_onnx_names(info.path, info.root) or None
+            return read_class_names(info.path, self.cache_folder, info.root)
+        return None
+
+    def identity(self, name: str) -> Hashable | None:
+        """What changes when the detector does: its file, for one. None if its answers are not worth remembering.
+
+        Raises: DetectorNotFoundError for an unknown name or a file that is gone.
+        """
+        info = self.find(name)
+        return None if info.name in _INSTANT else (info.name, self._stamp(info))
+
+    def release(self, name: str) -> None:
+        """Forget one detector, not what it has found; what is not known is not on the shelf."""
+        with self._lock:
+            with contextlib.suppress(DetectorNotFoundError):
+                name = self.find(name).name
+            self._kept.pop(name, None)
+
     def unload(self) -> None:
-        """Forget every detector; those still in use elsewhere live until they are let go there."""
+        """Forget every detector and all that was found; those still in use elsewhere live until they are let go there."""
         with self._lock:
             self._kept.clear()
+        self.seen.clear()
 
-    def _find(self, name: str) -> DetectorInfo:
+    def find(self, name: str) -> DetectorInfo:
+        """What is known of the detector without loading it. Raises: DetectorNotFoundError, with what there is, for an unknown name."""
         if name in KINDS:  # also where MediaPipe is not installed: that has an error of its own
             return DetectorInfo(name=name, kind="mediapipe", title=name)
-        infos = list_detectors(self._folders)
+        folders = self.folders
+        infos = list_detectors(folders)
         wanted = name.replace("\\", "/")
         for info in infos:
             if wanted in (info.name, info.title if info.path is not None else info.name):
                 return info
-        raise DetectorNotFoundError(_not_found(name, infos, self._folders))
+        raise DetectorNotFoundError(_not_found(name, infos, folders))
 
     def _load(self, info: DetectorInfo) -> Detector:
         if info.kind == "mediapipe":
-            return MediaPipeDetector(info.name, folders=[folder for _, folder in self._folders.search_path()])
+            return MediaPipeDetector(info.name, folders=[folder for _, folder in self.folders.search_path()])
         if info.path is None:
             makers = {"face_haar": HaarFaceDetector, "whole": WholeDetector, "tiles": TilesDetector}
             return makers[info.name]()
@@ -152,18 +230,51 @@ class DetectorShelf:
             return YuNetDetector(info.path, name=info.name)
         from .yolo.detector import YoloDetector  # only where such a file is asked for
 
-        return YoloDetector(info.path, cache_folder=self._cache_folder, root=info.root, name=info.name)
+        return YoloDetector(info.path, cache_folder=self.cache_folder, root=info.root, name=info.name)
+
+    def _stamp(self, info: DetectorInfo) -> Hashable:
+        """What tells a changed file: path, time of change, size."""
+        if info.path is None:
+            return ()
+        try:
+            status = info.path.stat()
+        except OSError as error:
+            raise DetectorNotFoundError(f"detector file {info.path} cannot be read: {error.strerror or error}; put it there again") from error
+        return info.path, status.st_mtime_ns, status.st_size
 
 
-def _stamp(info: DetectorInfo) -> tuple[object, ...]:
-    """What tells a changed file: path, time of change, size."""
-    if info.path is None:
-        return ()
-    try:
-        status = info.path.stat()
-    except OSError as error:
-        raise DetectorNotFoundError(f"detector file {info.path} cannot be read: {error.strerror or error}; put it there again") from error
-    return info.path, status.st_mtime_ns, status.st_size
+class ShelvedDetector:
+    """A detector of a shelf, loaded when a picture comes that it has not seen with the same options."""
+
+    def __init__(self, shelf: DetectorShelf, name: str, *, tiling: Tiling | None = None, keep: bool = True) -> None:
+        """tiling: how it looks at tiles, None = at the whole picture only. keep: leave it on the shelf afterwards."""
+        self._shelf, self._name, self._tiling, self._keep = shelf, name, tiling, keep
+
+    @property
+    def name(self) -> str:
+        """The name by which it was asked for."""
+        return self._name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes it can tell apart. Raises: as `DetectorShelf.get`."""
+        return self._shelf.class_names(self._name)
+
+    def detect(self, picture_hwc: NDArray[np.uint8], options: DetectOptions) -> Sequence[Detection]:
+        """Detections in `picture_hwc` (RGB, uint8, `[height, width, 3]`), most confident first.
+
+        Raises: DetectorError as the detector does, or if it cannot be loaded.
+        """
+        identity = self._shelf.identity(self._name)
+        if identity is None:
+            return self._shelf.get(self._name).detect(picture_hwc, options)  # a whole picture is no whole in a tile
+        key = identity, picture_key(picture_hwc), options, self._tiling
+        found = self._shelf.seen.get(key)
+        if found is None:
+            found = self._shelf.seen.put(key, detect_tiled(self._shelf.get(self._name), picture_hwc, options, self._tiling))
+        if not self._keep:
+            self._shelf.release(self._name)
+        return found
 
 
 def _not_found(name: str, infos: Sequence[DetectorInfo], folders: DetectorFolders) -> str:

@@ -108,18 +108,20 @@ def _fits(detection: Detection, picture_wh: SizeWH, options: SelectionOptions) -
         return False
     x0, y0, x1, y1 = detection.box_xyxy
     sides, share = (x1 - x0, y1 - y0), area(enclosing_box(detection.box_xyxy, picture_wh)) / max(1, picture_wh[0] * picture_wh[1])
-    return (detection.confidence >= options.min_confidence and _has_label(detection.label, options)
+    return (detection.confidence >= options.min_confidence
+            and is_wanted(detection.label, options.include_labels, options.exclude_labels)
             and share > 0 and options.min_ratio <= share <= options.max_ratio
             and min(sides) > options.drop_size
             and (options.min_side is None or min(sides) >= options.min_side)
             and (options.max_side is None or max(sides) <= options.max_side))
 
 
-def _has_label(label: str, options: SelectionOptions) -> bool:
+def is_wanted(label: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    """Whether a class is asked for: one of `include` (empty = any) and none of `exclude`; both know the words of `SelectionOptions`."""
     def among(names: Sequence[str]) -> bool:
         return "all" in names or label in names or any(label in LABEL_ALIASES.get(name, ()) for name in names)
 
-    return (not options.include_labels or among(options.include_labels)) and not among(options.exclude_labels)
+    return (not include or among(include)) and not among(exclude)
 
 
 def _at_most(found: Sequence[Detection], picture_wh: SizeWH, options: SelectionOptions) -> list[Detection]:

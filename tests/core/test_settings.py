@@ -164,6 +164,8 @@ def test_a_range_without_inside_is_refused() -> None:
     """The smallest share may not lie above the largest; equal is allowed."""
     refused({"min_ratio": 0.5, "max_ratio": 0.4}, "min_ratio 0.5 is above max_ratio 0.4; no segment could remain")
     assert make_settings({"min_ratio": 0.4, "max_ratio": 0.4}).min_ratio == 0.4
+    refused({"min_side": 65, "max_side": 64}, "min_side 65 is above max_side 64; no segment could remain")
+    assert make_settings({"min_side": 64, "max_side": 64}).min_side == make_settings({"min_side": 64}).min_side == 64
 
 
 def values_of(option: Option) -> st.SearchStrategy[Any]:
@@ -182,11 +184,19 @@ def values_of(option: Option) -> st.SearchStrategy[Any]:
     return plain | st.none() if option.optional else plain
 
 
+def fitting(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with those changed that make no sense together."""
+    changes: dict[str, Any] = {"min_ratio": 0.0, "max_ratio": 1.0} if values.get("min_ratio", 0) > values.get("max_ratio", 1) else {}
+    if values.get("min_side", 0) > values.get("max_side", 0) > 0:
+        changes["max_side"] = 0
+    return values | changes
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.fixed_dictionaries({}, optional={o.name: values_of(o) for o in OPTIONS}))
 def test_what_changed_makes_the_same_settings(values: dict[str, Any]) -> None:
     """changed_values -> make_settings is a round trip, also through JSON and, for all but None, through text; defaults are not named."""
-    values |= {"min_ratio": 0.0, "max_ratio": 1.0} if values.get("min_ratio", 0) > values.get("max_ratio", 1) else {}
+    values = fitting(values)
     given_settings = make_settings(values)
     changed = changed_values(given_settings)
     assert all(value != options()[key].default for key, value in changed.items())

@@ -68,6 +68,12 @@ class _Shelf:
     def get(self, name: str, **rest: Any) -> Any:
         return self.spots if name == "spots" else self.real.get(name, **rest)
 
+    def handle(self, name: str, **rest: Any) -> Any:
+        return self.spots if name == "spots" else self.real.handle(name, **rest)
+
+    def release(self, name: str) -> None:
+        self.real.release(name)
+
 
 @dataclass
 class Stage:

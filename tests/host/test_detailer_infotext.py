@@ -43,6 +43,8 @@ def units(draw: st.DrawFn) -> UnitSettings:
     given_values = {name: draw(values_of(option)) for name, option in options().items() if draw(st.booleans())}
     if given_values.get("min_ratio", 0.0) > given_values.get("max_ratio", 1.0):
         given_values.pop("min_ratio")
+    if given_values.get("min_side", 0) > given_values.get("max_side", 0):
+        given_values.pop("min_side")
     return make_settings(given_values)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -91,18 +92,29 @@ def read_safetensors(path: Path, root: Path | None = None) -> YoloCheckpoint:
 
     Raises: DetectorNotFoundError if there is no file; ModelFileError if it is damaged or was not written by `write_safetensors`.
     """
+    return _described(*_open_safetensors(path, root, with_tensors=True), path.name)
+
+
+def read_class_names(path: Path, cache_folder: Path, root: Path | None = None) -> tuple[str, ...]:
+    """The names of the classes in a `.pt` or `.safetensors` file, in the model's order; no tensor is read.
+
+    cache_folder, root: as in `cached`; where the file has been converted, what was noted then is read.
+
+    Raises: as `read_pt`.
+    """
     resolved = check_model_file(path, root)
-    try:
-        opened: Any = safetensors.safe_open(str(resolved), framework="pt", device="cpu")
-        with opened as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            if metadata.get("detailer_yolo") != FORMAT or len(metadata.get("description", "")) > MAX_DESCRIPTION:
-                raise ModelFileError(f"model file '{path.name}' refused: a safetensors file without our description of the network; "
-                                     "use the .pt or .onnx file that it comes from")
-            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-        return _described(json.loads(metadata["description"]), tensors)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError, OSError) as error:
-        raise ModelFileError(f"model file '{path.name}' is damaged or not a YOLO: {error}; remove it or download it again") from error
+    if resolved.suffix.lower() == ".safetensors":
+        return _described(*_open_safetensors(resolved, None, with_tensors=False), path.name).class_names
+    digest = noted_hash(cache_folder, resolved)
+    converted = cache_folder / f"{digest}.safetensors"
+    if digest is not None and converted.is_file():
+        with contextlib.suppress(ModelFileError):
+            return _described(*_open_safetensors(converted, None, with_tensors=False), path.name).class_names
+    with open_archive(resolved) as archive:
+        data = archive.read(f"{_prefix(archive)}data.pkl", MAX_PICKLE_BYTES)
+        model, _ = _find_model(read_pickle(data, archive.name), archive.name)
+        tree = read_module_tree(model, archive.name)
+        return _names(model.state.get("names"), _class_count(tree, archive.name))
 
 
 def cached(path: Path, cache_folder: Path, root: Path | None = None) -> YoloCheckpoint:
@@ -162,7 +174,7 @@ def _assemble(archive: Archive, prefix: str, model: Stub, tree: ModuleTree, imag
     """The checkpoint with all its tensors read."""
     reader = TensorReader(archive=archive, prefix=prefix)
     tensors = reader.read_folded(tree.convolutions)
-    classes = _class_count(tree, tensors, archive.name)
+    classes = _class_count(tree, archive.name)
     strides = model.state.get("stride")
     largest = 32.0
     if isinstance(strides, TensorRef) and 0 < strides.count <= strides.storage.count <= 16:
@@ -172,13 +184,13 @@ def _assemble(archive: Archive, prefix: str, model: Stub, tree: ModuleTree, imag
                           stride=int(largest) if 32 <= largest <= 256 else 32, image_size=image_size, layers=tree.layers, tensors=tensors)
 
 
-def _class_count(tree: ModuleTree, tensors: Mapping[str, torch.Tensor], file_name: str) -> int:
+def _class_count(tree: ModuleTree, file_name: str) -> int:
     """How many classes the head tells apart: the channels of its last convolution for scores."""
     start = f"model.{len(tree.layers) - 1}.cv3.0."
-    biases = [tensor for name, tensor in tensors.items() if name.startswith(start) and name.endswith(".bias")]
-    if not biases or not 0 < biases[-1].numel() <= MAX_CLASSES:
+    widths = [parts.weight.shape[0] for name, parts in tree.convolutions.items() if name.startswith(start)]
+    if not widths or not 0 < widths[-1] <= MAX_CLASSES:
         raise ModelFileError(f"model file '{file_name}' refused: its head has no scores for classes")
-    return biases[-1].numel()
+    return widths[-1]
 
 
 def _names(value: object, count: int) -> tuple[str, ...]:
@@ -189,7 +201,31 @@ def _names(value: object, count: int) -> tuple[str, ...]:
     return tuple(name[:200] if isinstance(name, str) else f"class {index}" for index, name in enumerate(names))
 
 
-def _described(value: Any, tensors: dict[str, torch.Tensor]) -> YoloCheckpoint:
+def _open_safetensors(path: Path, root: Path | None, *, with_tensors: bool) -> tuple[str, dict[str, torch.Tensor]]:
+    """The description in a file that `write_safetensors` wrote, and its tensors, if they are wanted."""
+    resolved = check_model_file(path, root)
+    try:
+        opened: Any = safetensors.safe_open(str(resolved), framework="pt", device="cpu")
+        with opened as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            if metadata.get("detailer_yolo") != FORMAT or not 0 < len(metadata.get("description", "")) <= MAX_DESCRIPTION:
+                raise ModelFileError(f"model file '{path.name}' refused: a safetensors file without our description of the network; "
+                                     "use the .pt or .onnx file that it comes from")
+            names: list[str] = list(file.keys()) if with_tensors else []
+            return metadata["description"], {name: file.get_tensor(name) for name in names}
+    except (safetensors.SafetensorError, ValueError, OSError) as error:
+        raise ModelFileError(f"model file '{path.name}' is damaged or not a YOLO: {error}; remove it or download it again") from error
+
+
+def _described(description: str, tensors: dict[str, torch.Tensor], file_name: str) -> YoloCheckpoint:
+    """The checkpoint of a description."""
+    try:
+        return _from_description(json.loads(description), tensors)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"model file '{file_name}' is damaged or not a YOLO: {error}; remove it or download it again") from error
+
+
+def _from_description(value: Any, tensors: dict[str, torch.Tensor]) -> YoloCheckpoint:
     """The checkpoint of a description; ValueError, KeyError or TypeError if it is not sound."""
     names: list[object] = list(items(value["class_names"]) or ())
     layers: list[object] = list(items(value["layers"]) or ())

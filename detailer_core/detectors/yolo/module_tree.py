@@ -11,7 +11,7 @@ from typing import NoReturn, cast
 
 from detailer_core.detectors.yolo.inert import Stub, TensorRef, entries, items, shown
 from detailer_core.detectors.yolo.layer_spec import MAX_DEPTH, MAX_NAME, Kind, LayerSpec, Option
-from detailer_core.errors import ModelFileError
+from detailer_core.errors import ModelFileError, UnknownArchitectureError
 
 _ACTIVATIONS = {"SiLU": "silu", "Identity": "none", "ReLU": "relu", "LeakyReLU": "leaky_relu", "Hardswish": "hardswish", "Mish": "mish"}
 _KINDS: dict[str, Kind] = {
@@ -46,7 +46,7 @@ class ModuleTree:
 def read_module_tree(model: Stub, file_name: str) -> ModuleTree:
     """The layers of a pickled model; no tensor is read yet.
 
-    Raises: ModelFileError naming the layer or model class that is not known.
+    Raises: ModelFileError (UnknownArchitectureError where nothing worse is wrong) naming the layer or model class that is not known.
     """
     return _TreeReader(file_name=file_name, model_name=model.name).read(model)
 
@@ -73,14 +73,18 @@ class _TreeReader:
             spec = self.layer(layer, f"model.{index}", 0)
             specs.append(LayerSpec(kind=spec.kind, options=spec.options, parts=spec.parts, sources=self.sources(layer, index)))
         if specs[-1].kind not in ("detect", "segment"):
-            self.refuse(f"whose last layer is '{layers[-1].kind}'; a detector ends in 'Detect' or 'Segment'")
+            self.unknown(f"whose last layer is '{layers[-1].kind}'; a detector ends in 'Detect' or 'Segment'")
         kinds = {layer.kind for layer in layers}
         family = next((name for kind, name in (("C3k2", "yolo11"), ("C2f", "yolov8"), ("C3", "yolov5u")) if kind in kinds), "yolo")
         return ModuleTree(layers=tuple(specs), convolutions=self.convolutions, family=family)
 
-    def refuse(self, why: str) -> NoReturn:
-        """Raise the error about an architecture that is not known."""
-        raise ModelFileError(f"model file '{self.file_name}' refused: it holds a '{self.model_name}', {why}; {_KNOWN}")
+    def refuse(self, why: str, error: type[ModelFileError] = ModelFileError) -> NoReturn:
+        """Raise the error about a model that cannot be built."""
+        raise error(f"model file '{self.file_name}' refused: it holds a '{self.model_name}', {why}; {_KNOWN}")
+
+    def unknown(self, why: str) -> NoReturn:
+        """Raise the error about an architecture that is not known, but for which nothing speaks against the file."""
+        self.refuse(why, UnknownArchitectureError)
 
     def children(self, module: Stub) -> dict[str, Stub]:
         """The modules inside of a module, those that are None left out."""
@@ -109,7 +113,7 @@ class _TreeReader:
             return self.plain_convolution(module, path, "none", None)
         kind = _KINDS.get(module.kind)
         if kind is None:
-            self.refuse(f"whose layer '{module.kind}' at '{path}' is not known")
+            self.unknown(f"whose layer '{module.kind}' at '{path}' is not known")
         options = _OPTIONS[kind](self, module) if kind in _OPTIONS else {}
         skipped = {"sppf": {"m"}, "detect": {"dfl"}, "segment": {"dfl"}}.get(kind, set[str]())
         parts = {name: self.layer(part, f"{path}.{name}", depth + 1) for name, part in self.children(module).items() if name not in skipped
@@ -122,7 +126,7 @@ class _TreeReader:
         act = parts.get("act")
         name = _ACTIVATIONS.get(act.kind) if act is not None else "none"
         if name is None or "conv" not in parts or not parts.keys() <= {"conv", "bn", "act"}:
-            self.refuse(f"whose '{module.kind}' at '{path}' is made of {', '.join(part.kind for part in parts.values())[:200]}")
+            self.unknown(f"whose '{module.kind}' at '{path}' is made of {', '.join(part.kind for part in parts.values())[:200]}")
         return self.plain_convolution(parts["conv"], path, name, parts.get("bn"))
 
     def plain_convolution(self, module: Stub, path: str, activation: str, norm: Stub | None) -> LayerSpec:
@@ -151,7 +155,7 @@ class _TreeReader:
             return None
         found = tuple(self.tensor(norm, name) for name in ("weight", "bias", "running_mean", "running_var"))
         if norm.kind != "BatchNorm2d" or None in found:
-            self.refuse(f"whose norm '{norm.kind}' at '{path}' is not known")
+            self.unknown(f"whose norm '{norm.kind}' at '{path}' is not known")
         return cast("tuple[TensorRef, TensorRef, TensorRef, TensorRef]", found)
 
     def epsilon(self, norm: Stub | None) -> float:
@@ -191,7 +195,7 @@ def _sppf(reader: _TreeReader, module: Stub) -> dict[str, Option]:
     """Side and count of its poolings."""
     pool = reader.children(module).get("m")
     if pool is None or pool.kind != "MaxPool2d" or pool.state.get("stride") not in (1, (1, 1)):
-        reader.refuse(f"whose 'SPPF' pools by '{pool.kind if pool else None}'")
+        reader.unknown(f"whose 'SPPF' pools by '{pool.kind if pool else None}'")
     side = pool.state.get("kernel_size")
     return {"pool": reader.number(side, "kernel_size"), "times": reader.number(module.state.get("n", 3), "n"), **_shortcut(reader, module)}
 
@@ -199,14 +203,14 @@ def _sppf(reader: _TreeReader, module: Stub) -> dict[str, Option]:
 def _concat(reader: _TreeReader, module: Stub) -> dict[str, Option]:
     """Only channels are joined."""
     if module.state.get("d", 1) != 1:
-        reader.refuse("whose 'Concat' joins something else than channels")
+        reader.unknown("whose 'Concat' joins something else than channels")
     return {}
 
 
 def _upsample(reader: _TreeReader, module: Stub) -> dict[str, Option]:
     """Whole factors, nearest pixel."""
     if module.state.get("mode", "nearest") != "nearest" or module.state.get("size") is not None:
-        reader.refuse(f"whose 'Upsample' works by {shown(module.state.get('mode'))}")
+        reader.unknown(f"whose 'Upsample' works by {shown(module.state.get('mode'))}")
     return {"factor": reader.number(module.state.get("scale_factor"), "scale_factor")}
 
 
@@ -214,7 +218,7 @@ def _head(reader: _TreeReader, module: Stub) -> dict[str, Option]:
     """Nothing: its numbers follow from the shapes of its tensors."""
     unknown = [name for name in reader.children(module) if name not in ("cv2", "cv3", "cv4", "dfl", "proto")]
     if unknown or module.state.get("end2end") is True:
-        reader.refuse(f"whose '{module.kind}' is an end-to-end or otherwise changed head ('{(unknown or ['end2end'])[0][:50]}')")
+        reader.unknown(f"whose '{module.kind}' is an end-to-end or otherwise changed head ('{(unknown or ['end2end'])[0][:50]}')")
     return {}
 
 

@@ -118,6 +118,14 @@ def read_onnx(path: Path, root: Path | None = None) -> OnnxNetwork:
     return OnnxNetwork(class_names=names, description=description, run=run, any_size=any_size)
 
 
+def read_class_names(path: Path, root: Path | None = None) -> tuple[str, ...]:
+    """The names of the classes that an `.onnx` file says, in the model's order; empty if it does not say. The graph is not read.
+
+    Raises: as `read_onnx`, for what can be seen without the graph.
+    """
+    return read_description(check_model_file(path, root)).class_names
+
+
 def read_description(path: Path) -> OnnxDescription:
     """What an `.onnx` file says about itself; the graph is not read.
 

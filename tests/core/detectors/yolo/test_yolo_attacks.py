@@ -313,7 +313,8 @@ def test_attack_is_refused(outcome: dict[str, dict[str, Any]], name: str) -> Non
     if name not in outcome:
         pytest.skip("this system makes no such files")
     result = outcome[name]
-    assert result["error"] in ("ModelFileError", "DetectorNotFoundError"), result
+    # Only a file against which nothing speaks but its architecture may be run by another library, if the user allows it.
+    assert result["error"] in (("UnknownArchitectureError",) if name == "layer that is not known" else ("ModelFileError", "DetectorNotFoundError"))
     assert result["culprit"] in result["text"]
     assert result["work"] < 2  # seconds of the processor, so that a busy machine does not fail the test
     assert result["seconds"] < 10
