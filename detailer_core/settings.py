@@ -96,6 +96,9 @@ class UnitSettings:
     max_ratio: float = _option(1.0, "Largest share", "Boxes with a larger share of the picture's area are left out.", "Detection",
                                minimum=0.0, maximum=1.0, step=0.001)
     pick: str = _option("", "Only numbers", "Work on these segments only, for example 1,3-5; empty = all.", "Detection")
+    skip_done: float = _option(0.0, "Skip redrawn parts", "Leave out boxes that overlap by this IoU or more with one that an earlier unit has "
+                               "redrawn in this picture, so that a face is not done twice; 0 = redraw them again.", "Detection",
+                               minimum=0.0, maximum=1.0, step=0.05)
     second_detector: str = _option("none", "Second detector", "A detector that bears on what the first one finds, see the next setting; 'none' = the "
                                    "first alone.", "Detection", source="second_detectors")
     combine: Literal["and", "minus", "union", "masks-and", "masks-minus"] = _option(

@@ -13,11 +13,12 @@ from .detectors.assembly import detect_options, selection_options
 from .detectors.base import Detector
 from .detectors.selection import select
 from .engines.base import Engine
+from .geometry import Box, iou
 from .hook_library import parse_hooks
 from .hooks import DetailerHook, combine
 from .pictures import to_uint8_rgb
 from .plan import PictureJob, Plan, PromptRules, make_plan
-from .run import RunOptions, RunResult, run_plan
+from .run import Outcome, RunOptions, RunResult, run_plan
 from .sampling import MainGeneration
 from .segments import Segments
 from .settings import UnitSettings
@@ -32,6 +33,24 @@ class UnitResult:
     segments: tuple[Segments, ...]
     detect_seconds: float
     redraw_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DoneParts:
+    """The boxes of one picture that units have redrawn so far. A unit leaves them alone only where its `skip_done` says so: two units on
+    the same face, the second finer than the first, are as common as two that should not meet."""
+
+    boxes: tuple[Box, ...] = ()
+
+    def leave_out(self, segments: Segments, settings: UnitSettings) -> Segments:
+        """The segments whose box overlaps none of these by the unit's `skip_done` or more."""
+        if settings.skip_done <= 0:
+            return segments
+        return segments.with_items([s for s in segments if all(iou(s.bbox_xyxy, box) < settings.skip_done for box in self.boxes)])
+
+    def adding(self, outcomes: Sequence[Outcome]) -> DoneParts:
+        """These and the parts that a unit has redrawn; what it left, and what failed, is free for the next."""
+        return DoneParts(boxes=(*self.boxes, *(o.segment.bbox_xyxy for o in outcomes if o.state == "done")))
 
 
 def find_segments(picture_bchw: Tensor, settings: UnitSettings, detector: Detector, device: str = "cpu") -> Segments:

@@ -22,7 +22,7 @@ from detailer_core.run import Outcome, Progress, RunOptions
 from detailer_core.sampling import MainGeneration, wrap_seed
 from detailer_core.segments import Segments
 from detailer_core.settings import UnitSettings
-from detailer_core.unit import UnitResult, UnitTools, find_segments, redraw_segments
+from detailer_core.unit import DoneParts, UnitResult, UnitTools, find_segments, redraw_segments
 
 from . import host
 from .ahead import Finished, Remark
@@ -37,12 +37,16 @@ T = TypeVar("T")
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Sheet:
-    """One picture at work: as it was given, as it is now (float `[1, C, H, W]`), and what is to be said of it. index: its number in the job."""
+    """One picture at work: as it was given, as it is now (float `[1, C, H, W]`), and what is to be said of it.
+
+    index: its number in the job. done: what its units have redrawn so far.
+    """
 
     index: int
     given: Image.Image
     picture: torch.Tensor
     changed: bool = False
+    done: DoneParts = field(default_factory=DoneParts)
     remarks: list[Remark] = field(default_factory=list)
 
     def say(self, text: str, *, noted: bool = True) -> None:
@@ -83,14 +87,21 @@ def _unit(p: Any, number: int, settings: UnitSettings, sheets: Sequence[_Sheet],
         for sheet in sheets:
             sheet.say(f"unit {number} was not run, because the job was interrupted")
         return
-    found = [(sheet, sheet.attempt(f"unit {number}", partial(_find, p, sheet.picture, settings, job, workshop))) for sheet in sheets]
+    found = [(sheet, sheet.attempt(f"unit {number}", partial(_find, p, number, settings, sheet, job, workshop))) for sheet in sheets]
     _redraw(p, number, settings, [(sheet, segments) for sheet, segments in found if segments is not None], job, workshop)
 
 
-def _find(p: Any, picture: torch.Tensor, settings: UnitSettings, job: Job, workshop: Workshop) -> Segments:
-    segments = find_segments(picture, settings, unit_detector(workshop.shelf, settings), str(picture.device))
+def _find(p: Any, number: int, settings: UnitSettings, sheet: _Sheet, job: Job, workshop: Workshop) -> Segments | None:
+    """The segments to redraw; None if earlier units have redrawn all that was found."""
+    segments = find_segments(sheet.picture, settings, unit_detector(workshop.shelf, settings), str(sheet.picture.device))
     mask = _user_mask(p, segments.size_wh) if job.composed else None
-    return segments if mask is None else intersect_mask(segments, mask)
+    if mask is not None:
+        segments = intersect_mask(segments, mask)
+    left = sheet.done.leave_out(segments, settings)
+    if len(left) < len(segments):
+        sheet.say(f"unit {number}: {len(segments) - len(left)} left out, redrawn by an earlier unit already", noted=False)  # as the settings want it
+        return left if len(left) else None
+    return segments
 
 
 def _redraw(p: Any, number: int, settings: UnitSettings, found: Sequence[tuple[_Sheet, Segments]], job: Job, workshop: Workshop) -> None:
@@ -112,6 +123,7 @@ def _redraw(p: Any, number: int, settings: UnitSettings, found: Sequence[tuple[_
     for place, sheet in enumerate(sheets):
         sheet.picture = result.run.pictures[place]
         sheet.changed = sheet.changed or any(o.state == "done" for o in result.run.outcomes[place])
+        sheet.done = sheet.done.adding(result.run.outcomes[place])
         _say_outcomes(sheet, f"unit {number}", settings, result.run.outcomes[place])
 
 
