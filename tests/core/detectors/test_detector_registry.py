@@ -231,3 +231,61 @@ def test_threads_load_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for thread in threads:
         thread.join()
     assert len(made) == 1
+
+
+def test_folders_may_change_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders that are told anew each time, and files that come, change and go in them, count at once; what went can no longer be had."""
+    monkeypatch.setattr(registry, "YuNetDetector", Loaded)
+    put(tmp_path, "one/yunet.onnx", "two/other_yunet.onnx")
+    extra = [tmp_path / "one"]
+    shelf = DetectorShelf(lambda: DetectorFolders(models_root=tmp_path / "models", extra=tuple(extra)))
+    first = shelf.get("yunet.onnx")
+    with pytest.raises(DetectorNotFoundError):
+        shelf.get("other_yunet.onnx")
+    extra.append(tmp_path / "two")
+    assert isinstance(shelf.get("other_yunet.onnx"), Loaded)
+    put(tmp_path, "two/yunet.onnx")
+    with pytest.raises(DetectorNotFoundError, match=r"in several folders; choose one of one/yunet\.onnx, two/yunet\.onnx"):
+        shelf.get("yunet.onnx")
+    assert shelf.get("one/yunet.onnx").path == first.path  # type: ignore[attr-defined]
+    (tmp_path / "one" / "yunet.onnx").unlink()
+    assert shelf.get("yunet.onnx").path == tmp_path / "two" / "yunet.onnx"  # type: ignore[attr-defined]
+    assert shelf.cache_folder == tmp_path / "models" / "detailer" / ".cache"
+
+
+def test_one_detector_is_let_go(shelf: DetectorShelf, tmp_path: Path) -> None:
+    """By any of its names; the others stay, and one that is not there is no error."""
+    put(tmp_path, "adetailer/yunet.onnx", "adetailer/yunet2.onnx")
+    first, second = shelf.get("yunet.onnx"), shelf.get("yunet2.onnx")
+    shelf.release("adetailer/yunet.onnx")
+    shelf.release("nothing of that name")
+    assert shelf.get("yunet.onnx") is not first
+    assert shelf.get("yunet2.onnx") is second
+
+
+def test_what_tells_a_detector_apart(shelf: DetectorShelf, tmp_path: Path) -> None:
+    """A file's identity changes with the file; what needs no looking has none."""
+    put(tmp_path, "detailer/yunet.onnx")
+    first = shelf.identity("yunet.onnx")
+    assert first == shelf.identity("detailer/yunet.onnx") != shelf.identity("face_haar")
+    os.utime(tmp_path / "detailer" / "yunet.onnx", ns=(1, 1))
+    assert shelf.identity("yunet.onnx") != first
+    assert [shelf.identity(name) for name in ("mask", "whole", "tiles")] == [None] * 3
+    (tmp_path / "detailer" / "yunet.onnx").unlink()
+    with pytest.raises(DetectorNotFoundError):
+        shelf.identity("yunet.onnx")
+
+
+@pytest.mark.parametrize(("name", "classes"), [("face_haar", ("face",)), ("mediapipe_hands", ("hand",)), ("mediapipe_face_mesh_eyes_only", ("eyes",)),
+                                               ("whole", ()), ("tiles", ()), ("mask", ()), ("yunet.onnx", ("face",))])
+def test_classes_of_what_is_not_loaded(shelf: DetectorShelf, tmp_path: Path, name: str, classes: tuple[str, ...]) -> None:
+    """They are known also where the library is not installed, and nothing is loaded for them."""
+    put(tmp_path, "detailer/yunet.onnx")
+    assert shelf.class_names(name) == classes
+    assert not vars(shelf)["_kept"]
+
+
+def test_classes_of_what_is_not_there(shelf: DetectorShelf) -> None:
+    """The error is that of `get`."""
+    with pytest.raises(DetectorNotFoundError, match="detector 'zzz' not found"):
+        shelf.class_names("zzz")

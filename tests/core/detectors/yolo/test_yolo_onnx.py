@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detailer_core.detectors.base import DetectOptions
+from detailer_core.detectors.registry import DetectorFolders, DetectorShelf
 from detailer_core.detectors.yolo.detector import YoloDetector
 from detailer_core.detectors.yolo.onnx import read_description, read_onnx, split_outputs
 from detailer_core.errors import DetectorError, DetectorNotFoundError, ModelFileError
@@ -80,6 +82,19 @@ def test_names_are_counted_if_missing(tmp_path: Path) -> None:
     """A file without names has classes by number."""
     (tmp_path / "m.onnx").write_bytes(onnx_bytes(BOX))
     assert read_onnx(tmp_path / "m.onnx").class_names == ("class 0", "class 1")
+
+
+def test_names_are_read_without_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shelf knows them without a network; of a file that says none they are counted, with one."""
+    folder = tmp_path / "yolo"
+    folder.mkdir()
+    (folder / "told.onnx").write_bytes(onnx_bytes(BOX, NAMES))
+    (folder / "untold.onnx").write_bytes(onnx_bytes(BOX))
+    shelf = DetectorShelf(DetectorFolders(models_root=tmp_path))
+    assert shelf.class_names("untold.onnx") == ("class 0", "class 1")
+    monkeypatch.setattr("cv2.dnn.readNetFromONNX", lambda *_: pytest.fail("the graph was read"))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert shelf.class_names("told.onnx") == ("face", "hand")
 
 
 def test_description(tmp_path: Path) -> None:
