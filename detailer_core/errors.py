@@ -8,6 +8,7 @@ DetailerError                 everything this project raises on purpose
 │   ├── DetectorNotFoundError   no detector and no model file of that name
 │   └── ModelFileError        a model file was refused or is of an unknown kind
 │       └── UnknownArchitectureError   it holds a network that we cannot build, and nothing worse
+├── DownloadError             a model file could not be fetched, or is not the one that was meant
 ├── PromptError               wildcard or prompt grammar: unclosed, missing, circular, too large
 ├── HookError                 a hook raised or returned something of the wrong shape
 └── EngineError               the engine could not redraw
@@ -54,6 +55,10 @@ class ModelFileError(DetectorError):
 
 class UnknownArchitectureError(ModelFileError):
     """A model file holds an architecture that is not known; another library may know it."""
+
+
+class DownloadError(DetailerError):
+    """A model file could not be fetched, or is not the one that was meant."""
 
 
 class PromptError(DetailerError):

@@ -19,6 +19,8 @@ _EXAMPLES = """examples:
       finds faces, redraws them, writes out/photo.jpg; photo.jpg stays as it is
   python -m detailer_core settings
       all settings for --set
+  python -m detailer_core download
+      detector models that can be fetched, and how
   python -m detailer_core run --help
       everything about one command, with more examples
 
@@ -58,6 +60,13 @@ _DEMO_EXAMPLES = """example:
       writes demo/before.png, after.png, side-by-side.png and preview.png
 """
 
+_DOWNLOAD_EXAMPLES = """examples:
+  python -m detailer_core download
+      the list of known models, with their sizes
+  python -m detailer_core download face_yolov8n.pt hand_yolov8n.pt
+      fetches two of them into models/detailer
+"""
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser; each command sets `command`."""
@@ -71,6 +80,11 @@ def make_parser() -> argparse.ArgumentParser:
                                                        _DETECT_EXAMPLES)))
     settings = commands.add_parser("settings", **_texts("list all settings", "Lists all settings that --set takes.", _SETTINGS_EXAMPLES))
     settings.add_argument("--json-schema", action="store_true", help="as a JSON schema, for programs that check or edit settings")
+    download = commands.add_parser("download", **_texts("fetch detector models", "Lists known detector models, or fetches those that are named "
+                                                        "and checks each by size and\nSHA-256. Nothing is ever fetched without this command.",
+                                                        _DOWNLOAD_EXAMPLES))
+    download.add_argument("names", nargs="*", metavar="NAME", help="a model of the list; without one, the list is printed")
+    _add_models(download)
     demo = commands.add_parser("demo", **_texts("try it on a photograph", "The whole way on a photograph that comes with scikit-image; needs "
                                                 "OpenCV 4, whose cascades find the face.", _DEMO_EXAMPLES))
     demo.add_argument("-o", "--output", type=Path, default=Path("detailer-demo"), metavar="DIR", help="folder for the results (default: %(default)s)")
@@ -112,9 +126,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", metavar="NAME",
                         help="what finds the parts: face_haar (default; needs OpenCV 4), mask (with --mask), whole (the picture), tiles, or a "
                              "model file: its path, or its name if it lies in --models")
-    parser.add_argument("--models", type=Path, default=Path("models"), metavar="DIR",
-                        help="folder whose subfolders detailer, adetailer, ultralytics/bbox, ultralytics/segm and yolo hold model files "
-                             "(default: %(default)s)")
+    _add_models(parser)
     parser.add_argument("--detectors", action="append", default=[], type=Path, metavar="DIR", dest="folders",
                         help="another folder of model files, searched after those of --models; repeatable")
     parser.add_argument("--mask", type=Path, metavar="FILE",
@@ -122,6 +134,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
                              "unless --set second_detector=mask")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
                         help="a setting, as often as needed; the command 'settings' lists them")
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--models", type=Path, default=Path("models"), metavar="DIR",
+                        help="folder whose subfolders detailer, adetailer, ultralytics/bbox, ultralytics/segm and yolo hold model files "
+                             "(default: %(default)s)")
 
 
 def _seed(text: str) -> int:

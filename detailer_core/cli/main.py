@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest:
         parser.error(_unknown(rest, args.command))
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    commands = {"run": _run, "detect": _detect, "settings": _settings, "demo": _demo}
+    commands = {"run": _run, "detect": _detect, "settings": _settings, "demo": _demo, "download": _download}
     try:
         return commands[args.command](args)
     except DetailerError as error:
@@ -68,6 +68,12 @@ def _demo(args: argparse.Namespace) -> int:
     from .demo_command import demo_command
 
     return demo_command(args)
+
+
+def _download(args: argparse.Namespace) -> int:
+    from .download_command import download_command
+
+    return download_command(args)
 
 
 def _settings(args: argparse.Namespace) -> int:

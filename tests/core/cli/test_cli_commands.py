@@ -19,7 +19,7 @@ from detailer_core.version import VERSION
 
 Call = Callable[..., Answer]
 HAS_CASCADES = int(cv2.__version__.split(".")[0]) < 5
-COMMANDS = ("run", "detect", "settings", "demo")
+COMMANDS = ("run", "detect", "settings", "download", "demo")
 
 
 def test_detect_tells_what_it_found(cli: Call, tmp_path: Path) -> None:
