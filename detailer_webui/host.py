@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from modules import devices, paths, sd_models, sd_samplers, shared
 
-from detailer_core.detectors.registry import DetectorFolders
+from detailer_core.detectors.registry import DetectorFolders, trusted_hashes
 from detailer_core.errors import SettingsError
 from detailer_core.settings import UnitSettings
 
@@ -55,6 +55,11 @@ def detector_folders() -> DetectorFolders:
     # A path that is copied on Windows has quotes around it.
     names = [name for line in lines if (name := line.strip().strip('"').strip())]
     return DetectorFolders(models_root=models_root(), extra=tuple(Path(name).expanduser() for name in names))
+
+
+def trusted_models() -> frozenset[str]:
+    """The SHA-256 of files that the user lets the library ultralytics load."""
+    return trusted_hashes(str(getattr(shared.opts, "detailer_trusted_models", "") or ""))
 
 
 def hook_folder() -> Path | None:

@@ -34,7 +34,7 @@ class Workshop:
 
     engine_memory: EngineMemory = field(default_factory=EngineMemory)
     memory: WaveMemory = field(default_factory=WaveMemory)
-    shelf: DetectorShelf = field(default_factory=lambda: DetectorShelf(host.detector_folders))
+    shelf: DetectorShelf = field(default_factory=lambda: DetectorShelf(host.detector_folders, trusted=host.trusted_models))
 
     def prompt_rules(self) -> PromptRules:
         """How prompts are read, with the wildcard files as they are now."""

@@ -129,6 +129,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     _add_models(parser)
     parser.add_argument("--detectors", action="append", default=[], type=Path, metavar="DIR", dest="folders",
                         help="another folder of model files, searched after those of --models; repeatable")
+    parser.add_argument("--trust", action="append", default=[], type=_hash, metavar="SHA256", dest="trusted",
+                        help="let the library ultralytics load the model file with this SHA-256 if its architecture is not known here; that executes "
+                             "what the file holds; repeatable")
     parser.add_argument("--mask", type=Path, metavar="FILE",
                         help="a picture as large as the input, white = redraw, each white area by itself; stands for --detector mask, "
                              "unless --set second_detector=mask")
@@ -140,6 +143,12 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", type=Path, default=Path("models"), metavar="DIR",
                         help="folder whose subfolders detailer, adetailer, ultralytics/bbox, ultralytics/segm and yolo hold model files "
                              "(default: %(default)s)")
+
+
+def _hash(text: str) -> str:
+    if len(text) == 64 and all(letter in "0123456789abcdef" for letter in text.lower()):
+        return text.lower()
+    raise argparse.ArgumentTypeError(f"it must be a SHA-256, 64 hexadecimal digits, got '{text[:80]}'")
 
 
 def _seed(text: str) -> int:

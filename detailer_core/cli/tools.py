@@ -69,7 +69,8 @@ def load_detector(args: argparse.Namespace, settings: UnitSettings) -> Detector:
     """
     files = [Path(name) for name in detector_names(settings) if _is_path(name)]
     folders = DetectorFolders(models_root=args.models, extra=tuple(dict.fromkeys([*args.folders, *(f.resolve().parent for f in files)])))
-    shelf = DetectorShelf(folders, cache_folder=files[0].resolve().parent / ".cache" if files else None)
+    shelf = DetectorShelf(folders, cache_folder=files[0].resolve().parent / ".cache" if files else None,
+                          trusted=lambda: args.trusted)
     names = {field: _shelf_name(getattr(settings, field), shelf) for field in ("detector", "second_detector")}
     settings = replace(settings, **names)
     check_detectors(shelf, settings, mask=args.mask)

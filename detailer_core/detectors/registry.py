@@ -8,7 +8,7 @@ import importlib.util
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -24,6 +24,8 @@ from .fixed import MaskDetector, TilesDetector, WholeDetector
 from .haar import HaarFaceDetector
 from .mediapipe import KINDS, MediaPipeDetector
 from .tiling import Tiling, detect_tiled
+from .ultralytics_library import UltralyticsDetector
+from .yolo.file_cache import hash_file
 from .yunet import YuNetDetector
 
 Kind: TypeAlias = Literal["builtin", "yolo", "yunet", "mediapipe"]
@@ -108,15 +110,19 @@ class DetectorShelf:
     seen: what was found in the last pictures, by detectors of this shelf.
     """
 
-    def __init__(self, folders: DetectorFolders | Callable[[], DetectorFolders], *, cache_folder: Path | None = None) -> None:
+    def __init__(self, folders: DetectorFolders | Callable[[], DetectorFolders], *, cache_folder: Path | None = None,
+                 trusted: Callable[[], Collection[str]] = frozenset[str]) -> None:
         """folders: where to look, or what tells it anew each time: folders are listed whenever a name is asked for.
 
         cache_folder: where YOLO files are kept in a form that loads fast; None = `detailer/.cache` in the models folder.
+        trusted: tells the SHA-256, in small hexadecimal letters, of files that the library ultralytics may load if their architecture is
+            not known here. Loading them executes what they hold.
         """
+        self._trusted = trusted
         self._folders: Callable[[], DetectorFolders] = (lambda: folders) if isinstance(folders, DetectorFolders) else folders
         self._own_cache_folder = cache_folder
         self._kept: dict[str, tuple[Hashable, Detector]] = {}
-        self._lock = threading.Lock()
+        self._lock, self._library_lock = threading.Lock(), threading.Lock()
         self.seen = DetectionCache()
 
     @property
@@ -230,17 +236,30 @@ class DetectorShelf:
             return YuNetDetector(info.path, name=info.name)
         from .yolo.detector import YoloDetector  # only where such a file is asked for
 
-        return YoloDetector(info.path, cache_folder=self.cache_folder, root=info.root, name=info.name)
+        try:
+            return YoloDetector(info.path, cache_folder=self.cache_folder, root=info.root, name=info.name)
+        except UnknownArchitectureError as error:
+            return self._by_library(info.path, info.name, error)
+
+    def _by_library(self, path: Path, name: str, error: UnknownArchitectureError) -> Detector:
+        """The library's detector for a file whose architecture we do not know, if the user trusts that very file."""
+        digest = hash_file(path)
+        if digest not in self._trusted():
+            raise UnknownArchitectureError(
+                f"{error}. The library ultralytics may know it, but executes what the file holds: if you trust its origin, install ultralytics and "
+                f"allow the SHA-256 {digest} (in a WebUI: Settings, Detailer; on the command line: --trust {digest})") from error
+        return UltralyticsDetector(path, name=name, lock=self._library_lock)
 
     def _stamp(self, info: DetectorInfo) -> Hashable:
-        """What tells a changed file: path, time of change, size."""
+        """What tells a changed file: path, time of change, size, and which files are trusted."""
         if info.path is None:
             return ()
         try:
             status = info.path.stat()
         except OSError as error:
             raise DetectorNotFoundError(f"detector file {info.path} cannot be read: {error.strerror or error}; put it there again") from error
-        return info.path, status.st_mtime_ns, status.st_size
+        # Trust that is given or taken back must not wait for the file to change.
+        return info.path, status.st_mtime_ns, status.st_size, frozenset(self._trusted())
 
 
 class ShelvedDetector:
@@ -275,6 +294,17 @@ class ShelvedDetector:
         if not self._keep:
             self._shelf.release(self._name)
         return found
+
+
+def trusted_hashes(text: str) -> frozenset[str]:
+    """The SHA-256 at the beginning of each line; what stands behind it is a note, and a line without one is passed over."""
+    words = (line.split()[0].lower() for line in text.splitlines() if line.split())
+    return frozenset(word for word in words if is_hash(word))
+
+
+def is_hash(text: str) -> bool:
+    """Whether the text is a SHA-256 in hexadecimal."""
+    return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text.lower())
 
 
 def _not_found(name: str, infos: Sequence[DetectorInfo], folders: DetectorFolders) -> str:

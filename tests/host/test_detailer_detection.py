@@ -108,3 +108,16 @@ def test_only_the_changed_spots_change(stage: Stage) -> None:
     result = stage.txt2img({"min_side": 16, "max_count": 1, "max_count_by": "confidence"})
     changed = difference(plain, result.images[0]) > 0
     assert changed.any() and not changed[~inside(cells(1), grow=2)].any()
+
+
+@every_host
+def test_what_lets_programs_run_is_not_the_api_s(stage: Stage) -> None:
+    """Folders and trusted files are set by who has the settings page; both are read when they are needed."""
+    options = stage.world.shared.opts
+    for key in ("detailer_detector_folders", "detailer_trusted_models"):
+        assert options.data_labels[key].restrict_api
+    host = import_module("detailer_webui.host")
+    assert host.trusted_models() == frozenset()
+    options.data["detailer_trusted_models"] = f"{'AB' * 32} my model\nnot a hash"
+    assert host.trusted_models() == {"ab" * 32}
+    options.data["detailer_trusted_models"] = ""
