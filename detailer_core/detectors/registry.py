@@ -135,18 +135,18 @@ class DetectorShelf:
         """Where YOLO files are kept in a form that loads fast."""
         return self._own_cache_folder if self._own_cache_folder is not None else self.folders.models_root / "detailer" / ".cache"
 
-    def get(self, name: str, *, mask: MaskSource | None = None) -> Detector:
-        """The detector of that name. mask: picture file or array, for the detector "mask" only.
+    def get(self, wanted: str | DetectorInfo, *, mask: MaskSource | None = None) -> Detector:
+        """The detector of that name, or of that entry of the list. mask: picture file or array, for the detector "mask" only.
 
         Raises: DetectorNotFoundError, with what there is, for an unknown name or a file that is gone; ModelFileError for a file that is
         refused; DetectorError for a mask that is missing or cannot be read, or a library that is not installed.
         """
-        if name == "mask":
+        if wanted == "mask":
             if mask is None:
                 raise DetectorError("detector 'mask' needs a mask picture, white where to redraw; give one or choose another detector")
             return MaskDetector(mask)
+        info = self._found(wanted)
         with self._lock:
-            info = self.find(name)
             stamp = self._stamp(info)
             kept = self._kept.get(info.name)
             if kept is None or kept[0] != stamp:
@@ -161,20 +161,20 @@ class DetectorShelf:
         """
         if name == "mask":
             return self.get(name)
-        return ShelvedDetector(self, self.find(name).name, tiling=tiling, keep=keep)
+        return ShelvedDetector(self, self.find(name), tiling=tiling, keep=keep)
 
-    def class_names(self, name: str) -> tuple[str, ...]:
+    def class_names(self, wanted: str | DetectorInfo) -> tuple[str, ...]:
         """The classes that a detector can tell apart, in its order; of a model file that is not loaded, only what says so is read.
 
         Raises: as `get`.
         """
-        info = self.find(name)
+        info = self._found(wanted)
         with self._lock:
             kept = self._kept.get(info.name)
         if kept is not None and kept[0] == self._stamp(info):
             return kept[1].class_names
         names = self._noted_names(info)
-        return self.get(name).class_names if names is None else names
+        return self.get(info).class_names if names is None else names
 
     def _noted_names(self, info: DetectorInfo) -> tuple[str, ...] | None:
         """The names of the classes if they can be had without loading the detector."""
@@ -193,19 +193,19 @@ class DetectorShelf:
             return read_class_names(info.path, self.cache_folder, info.root)
         return None
 
-    def identity(self, name: str) -> Hashable | None:
+    def identity(self, wanted: str | DetectorInfo) -> Hashable | None:
         """What changes when the detector does: its file, for one. None if its answers are not worth remembering.
 
         Raises: DetectorNotFoundError for an unknown name or a file that is gone.
         """
-        info = self.find(name)
+        info = self._found(wanted)
         return None if info.name in _INSTANT else (info.name, self._stamp(info))
 
     def release(self, name: str) -> None:
         """Forget one detector, not what it has found; what is not known is not on the shelf."""
+        with contextlib.suppress(DetectorNotFoundError):
+            name = self.find(name).name
         with self._lock:
-            with contextlib.suppress(DetectorNotFoundError):
-                name = self.find(name).name
             self._kept.pop(name, None)
 
     def unload(self) -> None:
@@ -213,6 +213,9 @@ class DetectorShelf:
         with self._lock:
             self._kept.clear()
         self.seen.clear()
+
+    def _found(self, wanted: str | DetectorInfo) -> DetectorInfo:
+        return self.find(wanted) if isinstance(wanted, str) else wanted
 
     def find(self, name: str) -> DetectorInfo:
         """What is known of the detector without loading it. Raises: DetectorNotFoundError, with what there is, for an unknown name."""
@@ -252,6 +255,9 @@ class DetectorShelf:
 
     def _stamp(self, info: DetectorInfo) -> Hashable:
         """What tells a changed file: path, time of change, size, and which files are trusted."""
+        if info.kind == "mediapipe":
+            files = [folder / model for _, folder in self.folders.search_path() for model in KINDS[info.name].models]
+            return tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
         if info.path is None:
             return ()
         try:
@@ -265,34 +271,35 @@ class DetectorShelf:
 class ShelvedDetector:
     """A detector of a shelf, loaded when a picture comes that it has not seen with the same options."""
 
-    def __init__(self, shelf: DetectorShelf, name: str, *, tiling: Tiling | None = None, keep: bool = True) -> None:
+    def __init__(self, shelf: DetectorShelf, info: DetectorInfo, *, tiling: Tiling | None = None, keep: bool = True) -> None:
         """tiling: how it looks at tiles, None = at the whole picture only. keep: leave it on the shelf afterwards."""
-        self._shelf, self._name, self._tiling, self._keep = shelf, name, tiling, keep
+        # The entry and not the name: folders are listed when a detector is asked for, and not for every picture.
+        self._shelf, self._info, self._tiling, self._keep = shelf, info, tiling, keep
 
     @property
     def name(self) -> str:
-        """The name by which it was asked for."""
-        return self._name
+        """The name that the list has for it."""
+        return self._info.name
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The classes it can tell apart. Raises: as `DetectorShelf.get`."""
-        return self._shelf.class_names(self._name)
+        return self._shelf.class_names(self._info)
 
     def detect(self, picture_hwc: NDArray[np.uint8], options: DetectOptions) -> Sequence[Detection]:
         """Detections in `picture_hwc` (RGB, uint8, `[height, width, 3]`), most confident first.
 
         Raises: DetectorError as the detector does, or if it cannot be loaded.
         """
-        identity = self._shelf.identity(self._name)
+        identity = self._shelf.identity(self._info)
         if identity is None:
-            return self._shelf.get(self._name).detect(picture_hwc, options)  # a whole picture is no whole in a tile
+            return self._shelf.get(self._info).detect(picture_hwc, options)  # a whole picture is no whole in a tile
         key = identity, picture_key(picture_hwc), options, self._tiling
         found = self._shelf.seen.get(key)
         if found is None:
-            found = self._shelf.seen.put(key, detect_tiled(self._shelf.get(self._name), picture_hwc, options, self._tiling))
+            found = self._shelf.seen.put(key, detect_tiled(self._shelf.get(self._info), picture_hwc, options, self._tiling))
         if not self._keep:
-            self._shelf.release(self._name)
+            self._shelf.release(self._info.name)
         return found
 
 

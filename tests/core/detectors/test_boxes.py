@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from played import thing
 
@@ -14,6 +14,7 @@ from detailer_core.geometry import area, intersect, iou
 boxes = st.lists(st.tuples(*[st.integers(-20, 40)] * 4), max_size=5)
 
 
+@settings(deadline=None)
 @given(boxes, boxes)
 def test_overlaps_are_those_of_single_boxes(one: list[tuple[int, int, int, int]], other: list[tuple[int, int, int, int]]) -> None:
     """Each with each, empty and inverted boxes included: intersection over union, and over the first's area."""

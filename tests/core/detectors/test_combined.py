@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from played import Played, thing
 
@@ -52,6 +52,7 @@ box = st.tuples(st.floats(-10, 90), st.floats(-10, 90), st.floats(0, 40), st.flo
 things = st.lists(box.map(thing), max_size=5)
 
 
+@settings(deadline=None)
 @given(things, things, st.floats(0.01, 1))
 def test_and_and_minus_divide_the_first_s(first: list[Detection], second: list[Detection], overlap: float) -> None:
     """Each detection of the first is in one of both, unchanged and in order."""
@@ -61,6 +62,7 @@ def test_and_and_minus_divide_the_first_s(first: list[Detection], second: list[D
     assert len(kept) + len(left) == len(first)
 
 
+@settings(deadline=None)
 @given(things, things, st.floats(0.01, 1))
 def test_union_has_all_of_the_first_s_and_nothing_twice(first: list[Detection], second: list[Detection], overlap: float) -> None:
     """The first's come first and unchanged; of the second's only what is elsewhere, so that uniting again adds nothing."""
@@ -92,6 +94,7 @@ def test_masks_are_cut_pixel_by_pixel() -> None:
     assert combine([FAR], [PERSON], SIZE, how="masks-and", overlap=0.5) == []
 
 
+@settings(deadline=None)
 @given(things, things)
 def test_cut_masks_are_disjoint_and_whole_together(first: list[Detection], second: list[Detection]) -> None:
     """Pixels of a detection that are cut to the second's and those that are cut by it make up its box, and share none."""

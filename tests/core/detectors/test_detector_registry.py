@@ -271,6 +271,9 @@ def test_what_tells_a_detector_apart(shelf: DetectorShelf, tmp_path: Path) -> No
     os.utime(tmp_path / "detailer" / "yunet.onnx", ns=(1, 1))
     assert shelf.identity("yunet.onnx") != first
     assert [shelf.identity(name) for name in ("mask", "whole", "tiles")] == [None] * 3
+    before = shelf.identity("mediapipe_hands")
+    put(tmp_path, "detailer/hand_landmarker.task")
+    assert shelf.identity("mediapipe_hands") != before
     (tmp_path / "detailer" / "yunet.onnx").unlink()
     with pytest.raises(DetectorNotFoundError):
         shelf.identity("yunet.onnx")
@@ -289,3 +292,28 @@ def test_classes_of_what_is_not_there(shelf: DetectorShelf) -> None:
     """The error is that of `get`."""
     with pytest.raises(DetectorNotFoundError, match="detector 'zzz' not found"):
         shelf.class_names("zzz")
+
+
+def test_folders_are_not_listed_for_every_picture(shelf: DetectorShelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handle looks its file up once; that it changed, or went, is still seen."""
+    class Still(Loaded):
+        class_names = ("face",)
+
+        def detect(self, picture_hwc: np.ndarray, options: DetectOptions) -> list[Any]:
+            return []
+
+    monkeypatch.setattr(registry, "YuNetDetector", Still)
+    put(tmp_path, "detailer/yunet.onnx")
+    handle = shelf.handle("yunet.onnx")
+    first = shelf.get("yunet.onnx")
+    with monkeypatch.context() as patched:
+        patched.setattr(registry.os, "walk", lambda *_: pytest.fail("a folder was listed"))
+        for level in range(3):
+            assert handle.detect(np.full((4, 5, 3), level, np.uint8), DetectOptions()) == ()
+        assert handle.class_names == ("face",)
+        os.utime(tmp_path / "detailer" / "yunet.onnx", ns=(1, 1))
+        handle.detect(np.zeros((4, 5, 3), np.uint8), DetectOptions())
+    assert shelf.get("yunet.onnx") is not first
+    (tmp_path / "detailer" / "yunet.onnx").unlink()
+    with pytest.raises(DetectorNotFoundError, match=r"yunet\.onnx cannot be read: .*; put it there again"):
+        handle.detect(np.zeros((4, 5, 3), np.uint8), DetectOptions())

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from played import Played, blobs, thing
 
@@ -26,6 +26,7 @@ def white(size_wh: tuple[int, int], *boxes: tuple[int, int, int, int]) -> np.nda
     return picture
 
 
+@settings(deadline=None)
 @given(st.integers(1, 5000), st.integers(64, 2000), st.floats(0, 0.9))
 def test_spans_cover_all_and_overlap(length: int, side: int, overlap: float) -> None:
     """The first begins at 0, the last ends at the end, all are alike, and neighbours share at least the overlap, but for rounding."""
@@ -36,6 +37,7 @@ def test_spans_cover_all_and_overlap(length: int, side: int, overlap: float) -> 
         assert end - start >= min(side, length) * overlap - 1
 
 
+@settings(deadline=None)
 @given(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), st.integers(64, 700))
 def test_tiles_cover_the_picture(picture_wh: tuple[int, int], side: int) -> None:
     """Every pixel lies in a tile, and every tile in the picture."""
