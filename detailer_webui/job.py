@@ -108,7 +108,8 @@ def tell(p: Any, text: str, *, note: bool = True) -> None:
 
 def _without_folders(text: str) -> str:
     """The text without the folders of this machine: pictures are shown to others, and paths tell the user's name."""
-    for folder, name in ((host.models_root(), "models"), (Path.home(), "~")):
+    own = ((folder, folder.name) for folder in host.detector_folders().extra)
+    for folder, name in (*own, (host.models_root(), "models"), (Path.home(), "~")):
         if folder.name:  # else it is "/", which stands in every path
             text = text.replace(str(folder), name).replace(folder.as_posix(), name)
     return text

@@ -100,6 +100,12 @@ def test_a_folder_of_the_settings_is_searched_at_once(stage: Stage, folder: Path
     assert "detector 'new.pt' not found" in notes(stage.txt2img(unit))
 
 
+def test_folders_of_the_settings_do_not_reach_the_picture(stage: Stage, folder: Path) -> None:
+    """What is told in a picture's parameters names no folder of this machine."""
+    shown = import_module("detailer_webui.job")._without_folders(f"{folder / 'x.pt'} cannot be read")
+    assert shown == f"{Path(folder.name, 'x.pt')} cannot be read"
+
+
 def test_only_the_changed_spots_change(stage: Stage) -> None:
     """Of two parts the surest is redrawn if it is asked for by confidence, and nothing else changes."""
     plain = stage.txt2img().images[0]
