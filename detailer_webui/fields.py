@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from detailer_core.errors import SettingsError
+from detailer_core.geometry import SizeWH
 from detailer_core.settings import Option, UnitSettings, make_settings, options
+
+from .adetailer import is_adetailer, translate
 
 Role: TypeAlias = Literal["enable", "own", "value"]
 
@@ -85,56 +88,87 @@ def fields_from_settings(settings: UnitSettings, *, enabled: bool = True) -> dic
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requested:
-    """units: those that are switched on, by their number on the page (from 1). problems: why others were left out."""
+    """units: those that are switched on, by their number on the page (from 1). problems: why others were left out. remarks: what of a
+    unit that works could not be taken over from ADetailer."""
 
     units: Mapping[int, UnitSettings]
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
-def units_from_args(args: Sequence[Any]) -> Requested:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """What was asked for before it is read. place: where it stands among the arguments. read: the settings, None if it is switched off,
+    and what could not be taken over; raises SettingsError."""
+
+    place: int
+    read: Callable[[], tuple[UnitSettings | None, tuple[str, ...]]]
+
+
+def units_from_args(args: Sequence[Any], *, main_wh: SizeWH | None = None, samplers: Sequence[str] = ()) -> Requested:
     """The units that are switched on, from a script's arguments; none if the first argument is false.
 
     args: the main switch, then either one mapping of settings a unit (as clients of the API write it), or all fields in order (as the
-    page sends them). A mapping may hold "enable"; fields that stand beside mappings are the page's own defaults and mean nothing.
+    page sends them). A mapping may hold "enable", or be one of ADetailer's; fields that stand beside mappings are the page's own defaults
+    and mean nothing. main_wh, samplers: for ADetailer's, see `adetailer.translate`.
     Raises: SettingsError if the arguments are neither; a wrong setting only costs its unit.
     """
+    return _collect(given_units(args, main_wh=main_wh, samplers=samplers))
+
+
+def given_units(args: Sequence[Any], *, main_wh: SizeWH | None = None, samplers: Sequence[str] = ()) -> list[Given]:
+    """The units of a script's arguments, in order, not yet read; none if the first argument is false. See `units_from_args`.
+
+    Raises: SettingsError if the arguments are neither mappings nor the fields of a page.
+    """
     if not args:
-        return Requested(units={})
-    mappings = [a for a in args if isinstance(a, Mapping)]
+        return []
     if not isinstance(args[0], (bool, Mapping)):
         raise SettingsError(f"the first argument switches Detailer on and must be true or false, got {args[0]!r}", field="args")
     if args[0] is False:
-        return Requested(units={})
-    return _collect([lambda m=m: _from_mapping(m) for m in mappings] if mappings else _from_fields(args[1:]))
+        return []
+    mappings = [(place, a) for place, a in enumerate(args) if isinstance(a, Mapping)]
+    if not mappings:
+        return _from_fields(args[1:])
+    return [Given(place=place, read=lambda m=mapping: _from_mapping(m, main_wh, samplers)) for place, mapping in mappings]
 
 
-def _from_mapping(mapping: Mapping[str, Any]) -> UnitSettings | None:
+def _from_mapping(mapping: Mapping[str, Any], main_wh: SizeWH | None, samplers: Sequence[str]) -> tuple[UnitSettings | None, tuple[str, ...]]:
     values = dict(mapping)
-    return make_settings(values) if _switch(values.pop("enable", True), "enable") else None
+    if not _switch(values.pop("enable", True), "enable"):
+        return None, ()
+    if not is_adetailer(values):
+        return make_settings(values), ()
+    done = translate(values, main_wh=main_wh, samplers=samplers)
+    return done.settings, tuple(f"not taken over from ADetailer: {one}" for one in done.lost) if done.settings is not None else ()
 
 
-def _from_fields(values: Sequence[Any]) -> list[Callable[[], UnitSettings | None]]:
+def _from_fields(values: Sequence[Any]) -> list[Given]:
     keys = [f.key for f in unit_fields(0)]
     count, rest = divmod(len(values), len(keys))
     if rest:
         raise SettingsError(f"expected a mapping of settings for each unit, or {len(keys)} values a unit, got {len(values)} values; "
                             "send a list such as [true, {\"detector\": \"face_haar\"}]", field="args")
-    named = [dict(zip(keys, values[start : start + len(keys)], strict=True)) for start in range(0, count * len(keys), len(keys))]
-    return [lambda own=own: settings_from_fields(own) if _switch(own["enable"], "enable") else None for own in named]
+    starts = range(0, count * len(keys), len(keys))
+    named = [(1 + start, dict(zip(keys, values[start : start + len(keys)], strict=True))) for start in starts]
+    return [Given(place=place, read=lambda own=own: (settings_from_fields(own) if _switch(own["enable"], "enable") else None, ()))
+            for place, own in named]
 
 
-def _collect(makers: Sequence[Callable[[], UnitSettings | None]]) -> Requested:
+def _collect(given: Sequence[Given]) -> Requested:
     units: dict[int, UnitSettings] = {}
     problems: list[str] = []
-    for number, make in enumerate(makers, start=1):
+    remarks: list[str] = []
+    for number, one in enumerate(given, start=1):
         try:
-            settings = make()
+            settings, lost = one.read()
         except SettingsError as error:
             problems.append(f"unit {number} is left out: {error}")
             continue
         if settings is not None:
             units[number] = settings
-    return Requested(units=units, problems=tuple(problems))
+            remarks += [f"unit {number}: {text}" for text in lost]
+    return Requested(units=units, problems=tuple(problems), remarks=tuple(remarks))
 
 
 def _switch(value: Any, key: str) -> bool:

@@ -61,11 +61,11 @@ class Job:
 def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     """The units that can work, written into the generation parameters; None if there are none. What cannot work is told."""
     try:
-        requested = units_from_args(args)
+        requested = units_from_args(args, main_wh=(p.width, p.height), samplers=host.sampler_names())
     except SettingsError as error:
         tell(p, f"switched off: {error}")
         return None
-    problems = list(requested.problems)
+    problems = [*requested.problems, *requested.remarks]
     rules = workshop.prompt_rules() if requested.units else PromptRules()
     units: dict[int, UnitSettings] = {}
     for number, settings in requested.units.items():

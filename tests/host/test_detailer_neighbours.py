@@ -83,12 +83,13 @@ def test_other_scripts_do_not_see_nested_runs(beside: Stage) -> None:
 def test_reload_ui(stage: Stage) -> None:
     """After "Reload UI" there is one Detailer, it works as before, and its page and options are there once."""
     first = stage.txt2img({})
+    labels = [key for key in stage.world.shared.opts.data_labels if key.startswith("detailer")]
     again = scenes.load(stage.world)
     result = again.txt2img({})
     scripts = stage.world.module("scripts").scripts_txt2img.scripts
     assert [type(one).__name__ for one in scripts].count("DetailerScript") == 1
     assert np.array_equal(pixels(first.images[0]), pixels(result.images[0])) and stage.world.reports == []
-    assert again.script() is scripts[0] and len([key for key in stage.world.shared.opts.data_labels if key.startswith("detailer")]) == 1
+    assert again.script() is scripts[0] and [key for key in stage.world.shared.opts.data_labels if key.startswith("detailer")] == labels
 
 
 def test_nothing_happens_on_import(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +103,7 @@ def test_nothing_happens_on_import(stage: Stage, monkeypatch: pytest.MonkeyPatch
     import_module("detailer_webui.script")
     assert registered == []
     stage.world.module("script_loading").load_module(str(REPOSITORY / "scripts" / "detailer.py"))
-    assert registered == ["on_ui_settings"]
+    assert registered == ["on_ui_settings", "on_infotext_pasted"]
 
 
 def test_the_script_file_names_one_script() -> None:

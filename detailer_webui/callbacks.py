@@ -1,0 +1,15 @@
+"""What the host calls Detailer for, beside its script."""
+
+from __future__ import annotations
+
+from modules import script_callbacks
+
+from .adetailer_host import tell_pasted
+from .options import add_options
+
+
+def register() -> None:
+    """Register all of it with the host. Called by the script file and not on import: "Reload UI" runs that file again, while packages stay
+    imported."""
+    script_callbacks.on_ui_settings(add_options)
+    script_callbacks.on_infotext_pasted(tell_pasted)
