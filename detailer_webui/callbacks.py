@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from modules import script_callbacks
 
 from .adetailer_host import tell_pasted
+from .api_check import check_host_routes
 from .options import add_options
 
 
@@ -13,3 +16,8 @@ def register() -> None:
     imported."""
     script_callbacks.on_ui_settings(add_options)
     script_callbacks.on_infotext_pasted(tell_pasted)
+    script_callbacks.on_app_started(_on_app_started)
+
+
+def _on_app_started(demo: Any, app: Any) -> None:
+    check_host_routes(app)

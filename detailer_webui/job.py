@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detailer_core.detectors.registry import DetectorFolders, DetectorShelf
-from detailer_core.errors import DetailerError, SettingsError
+from detailer_core.errors import DetailerError, DetectorError, SettingsError
 from detailer_core.hook_library import parse_hooks
 from detailer_core.plan import PromptRules
 from detailer_core.settings import UnitSettings
@@ -86,17 +86,28 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
 def _problem(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> str:
     """Why a unit cannot work, known before anything is drawn; else ""."""
     try:
-        host.check_names(settings)
-        parse_hooks(settings.hooks, host.hook_folder())
-        for text in (settings.prompt, settings.negative_prompt):
-            check_unit_text(text, rules.library)
-        workshop.shelf.get(settings.detector)
+        check_unit(settings, workshop, rules)
     except DetailerError as error:
         return str(error)
+    return ""
+
+
+def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> None:
+    """Nothing, if the unit can work in this host: its names are known, its texts can be read, its detector is there.
+
+    Raises: SettingsError, HookError, PromptError, DetectorError.
+    """
+    host.check_names(settings)
+    parse_hooks(settings.hooks, host.hook_folder())
+    for text in (settings.prompt, settings.negative_prompt):
+        check_unit_text(text, rules.library)
+    try:
+        workshop.shelf.get(settings.detector)
+    except DetailerError:
+        raise
     except Exception as error:  # whatever a model file makes a library do, the picture is to be made
         logger.exception("Detailer: detector '%s' failed", settings.detector)
-        return f"detector '{settings.detector}' failed: {type(error).__name__}: {error}"
-    return ""
+        raise DetectorError(f"detector '{settings.detector}' failed: {type(error).__name__}: {error}") from error
 
 
 def tell(p: Any, text: str, *, note: bool = True) -> None:
