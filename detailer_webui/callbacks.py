@@ -7,6 +7,7 @@ from typing import Any
 from modules import script_callbacks
 
 from .adetailer_host import tell_pasted
+from .api import add_routes
 from .api_check import check_host_routes
 from .options import add_options
 
@@ -21,3 +22,4 @@ def register() -> None:
 
 def _on_app_started(demo: Any, app: Any) -> None:
     check_host_routes(app)
+    add_routes(app)

@@ -20,6 +20,7 @@ from . import host, infotext
 from .ahead import Ahead
 from .engine_memory import EngineMemory
 from .fields import units_from_args
+from .watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Job:
     """The units for one main job, by number. composed: its pictures are worked on after the host has put them together with the original.
 
     note: what is to be said in the generation parameters of all its pictures. ahead: those of its pictures that are finished before their turn.
+    watchers: who looks on.
     """
 
     units: Mapping[int, UnitSettings]
@@ -56,6 +58,7 @@ class Job:
     note: str = ""
     rules: PromptRules = field(default_factory=PromptRules)
     ahead: Ahead = field(default_factory=Ahead)
+    watchers: tuple[Watcher, ...] = ()
 
 
 def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:

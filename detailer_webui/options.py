@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 from modules import shared
 
-from . import adetailer_host
+from . import adetailer_host, api_requests
 
 
 def add_options() -> None:
@@ -16,3 +16,6 @@ def add_options() -> None:
     shared.opts.add_option(adetailer_host.OPTION, shared.OptionInfo(
         adetailer_host.WHEN[0], "Understand pictures and API calls of ADetailer", gr.Radio, {"choices": list(adetailer_host.WHEN)},
         section=section).info("its generation parameters fill Detailer's page when they are pasted; its arguments in API calls work here"))
+    shared.opts.add_option(api_requests.MEGAPIXELS, shared.OptionInfo(
+        api_requests.USUAL_MEGAPIXELS, "Largest picture, in megapixels, that clients of /detailer/v1 may send", gr.Slider,
+        {"minimum": 1, "maximum": 256, "step": 1}, section=section))

@@ -275,9 +275,9 @@ class _UsageFinder(ast.NodeVisitor):
             if submodule in self._all_modules:
                 self._require_module(submodule, node)
                 self._known[alias.asname or alias.name] = submodule
-            elif node.module == "modules":
+            elif node.module == "modules" and submodule not in UNREAD_MODULES:
                 self._report(node, submodule, "is in no contract", self._contracts)
-            else:
+            elif node.module != "modules":
                 self._require_name(node.module, alias.name, node)
                 self._known[alias.asname or alias.name] = f"{node.module}:{alias.name}"
 
