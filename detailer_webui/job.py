@@ -20,6 +20,8 @@ from . import host, infotext
 from .ahead import Ahead
 from .engine_memory import EngineMemory
 from .fields import units_from_args
+from .limits import limited
+from .saving import savers
 from .watcher import Watcher
 
 logger = logging.getLogger(__name__)
@@ -82,8 +84,8 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     if not units:
         return None
     p.extra_generation_params.update(infotext.write(list(units.values())))
-    return Job(units=units, composed=getattr(p, "image_mask", None) is not None, note="; ".join(map(_without_folders, problems)),
-               rules=rules)
+    return Job(units={number: limited(settings) for number, settings in units.items()}, composed=getattr(p, "image_mask", None) is not None,
+               note="; ".join(map(_without_folders, problems)), rules=rules, watchers=savers(p))
 
 
 def _problem(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> str:
