@@ -18,6 +18,7 @@ from detailer_core.wildcards import WildcardLibrary, check_unit_text
 
 from . import host, infotext
 from .ahead import Ahead
+from .changes import changes_of
 from .engine_memory import EngineMemory
 from .fields import units_from_args
 from .limits import limited
@@ -66,7 +67,7 @@ class Job:
 def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     """The units that can work, written into the generation parameters; None if there are none. What cannot work is told."""
     try:
-        requested = units_from_args(args, main_wh=(p.width, p.height), samplers=host.sampler_names())
+        requested = units_from_args(args, main_wh=(p.width, p.height), samplers=host.sampler_names(), changes=changes_of(p))
     except SettingsError as error:
         tell(p, f"switched off: {error}")
         return None
