@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detailer_core.errors import SettingsError
-from detailer_core.settings import changed_values, options
+from detailer_core.settings import UnitSettings, changed_values, options
 from detailer_webui.adetailer import is_adetailer, translate
 from detailer_webui.adetailer.arguments import feather_like
 from detailer_webui.adetailer.names import ARGUMENTS, by_label, by_name
@@ -44,7 +44,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"ad_inpaint_only_masked_padding": 0, "ad_mask_blur": 0, "ad_dilate_erode": 0}, {"crop_factor": 1.0}),
     ({"ad_use_inpaint_width_height": True, "ad_inpaint_width": 768, "ad_inpaint_height": 1024},
      {"guide_size": 768, "max_size": 1024, "guide_size_for": "crop"}),
-    ({"ad_inpaint_width": 768, "ad_inpaint_height": 1024}, {"guide_size": 512, "max_size": 1024}),
+    ({"ad_inpaint_width": 768, "ad_inpaint_height": 1024}, {"guide_size": UnitSettings().guide_size, "max_size": UnitSettings().max_size}),
     ({"ad_use_steps": True, "ad_steps": 40}, {"steps": 40}),
     ({"ad_steps": 40}, {"steps": None}),
     ({"ad_use_cfg_scale": True, "ad_cfg_scale": 4.5}, {"cfg": 4.5}),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from scenes import Stage
 
+from detailer_core.settings import UnitSettings
 from detailer_webui.adetailer import Units, has_adetailer, units_from_lines
 
 MAIN = "Steps: 25, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 1234, Size: 512x768, Model hash: abcdef1234, Model: fake"
@@ -124,4 +125,4 @@ def test_without_a_size_the_tables_own_is_kept() -> None:
     """A picture that does not tell its size, or tells nonsense, gives our default sizes."""
     for lines in ({}, {"Size-1": "x", "Size-2": "1"}, {"Size-1": "0", "Size-2": "64"}):
         (unit,) = units_from_lines({"ADetailer model": "face_yolov8n.pt", **lines}).units
-        assert (unit.guide_size, unit.max_size) == (512, 1024)
+        assert (unit.guide_size, unit.max_size) == (UnitSettings().guide_size, UnitSettings().max_size)
