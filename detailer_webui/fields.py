@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from detailer_core.errors import SettingsError
-from detailer_core.settings import Option, UnitSettings, make_settings, options
+from detailer_core.geometry import SizeWH
+from detailer_core.settings import Option, UnitSettings, changed_values, make_settings, options
+
+from .adetailer import is_adetailer, translate
 
 Role: TypeAlias = Literal["enable", "own", "value"]
 
@@ -85,56 +89,101 @@ def fields_from_settings(settings: UnitSettings, *, enabled: bool = True) -> dic
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requested:
-    """units: those that are switched on, by their number on the page (from 1). problems: why others were left out."""
+    """units: those that are switched on, by their number on the page (from 1). problems: why others were left out. remarks: what of a
+    unit that works could not be taken over from ADetailer."""
 
     units: Mapping[int, UnitSettings]
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
-def units_from_args(args: Sequence[Any]) -> Requested:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """What was asked for before it is read. place: where it stands among the arguments. enabled: whether it is switched on; settings: and
+    what could not be taken over, None for a tab of ADetailer's that is off. Both raise SettingsError."""
+
+    place: int
+    enabled: Callable[[], bool]
+    settings: Callable[[], tuple[UnitSettings | None, tuple[str, ...]]]
+
+    def read(self, changes: Mapping[str, Any] = MappingProxyType({})) -> tuple[UnitSettings | None, tuple[str, ...]]:
+        """The settings, None if the unit is switched off, and what could not be taken over. changes: values by name, which go before.
+
+        Raises: SettingsError.
+        """
+        if not changes.get("enable", self.enabled()):
+            return None, ()
+        settings, lost = self.settings()
+        rest = {name: value for name, value in changes.items() if name != "enable"}
+        return settings if settings is None or not rest else make_settings({**changed_values(settings), **rest}), lost
+
+
+def units_from_args(args: Sequence[Any], *, main_wh: SizeWH | None = None, samplers: Sequence[str] = (),
+                    changes: Mapping[int, Mapping[str, Any]] = MappingProxyType({})) -> Requested:
     """The units that are switched on, from a script's arguments; none if the first argument is false.
 
     args: the main switch, then either one mapping of settings a unit (as clients of the API write it), or all fields in order (as the
-    page sends them). A mapping may hold "enable"; fields that stand beside mappings are the page's own defaults and mean nothing.
+    page sends them). A mapping may hold "enable", or be one of ADetailer's; fields that stand beside mappings are the page's own defaults
+    and mean nothing. main_wh, samplers: for ADetailer's, see `adetailer.translate`. changes: values by name, by the unit's number, which go
+    before what was given.
     Raises: SettingsError if the arguments are neither; a wrong setting only costs its unit.
     """
+    return _collect(given_units(args, main_wh=main_wh, samplers=samplers), changes)
+
+
+def given_units(args: Sequence[Any], *, main_wh: SizeWH | None = None, samplers: Sequence[str] = ()) -> list[Given]:
+    """The units of a script's arguments, in order, not yet read; none if the first argument is false. See `units_from_args`.
+
+    Raises: SettingsError if the arguments are neither mappings nor the fields of a page.
+    """
     if not args:
-        return Requested(units={})
-    mappings = [a for a in args if isinstance(a, Mapping)]
+        return []
     if not isinstance(args[0], (bool, Mapping)):
         raise SettingsError(f"the first argument switches Detailer on and must be true or false, got {args[0]!r}", field="args")
     if args[0] is False:
-        return Requested(units={})
-    return _collect([lambda m=m: _from_mapping(m) for m in mappings] if mappings else _from_fields(args[1:]))
+        return []
+    mappings = [(place, a) for place, a in enumerate(args) if isinstance(a, Mapping)]
+    if not mappings:
+        return _from_fields(args[1:])
+    return [Given(place=place, enabled=lambda m=mapping: _switch(m.get("enable", True), "enable"),
+                  settings=lambda m=mapping: _from_mapping(m, main_wh, samplers)) for place, mapping in mappings]
 
 
-def _from_mapping(mapping: Mapping[str, Any]) -> UnitSettings | None:
-    values = dict(mapping)
-    return make_settings(values) if _switch(values.pop("enable", True), "enable") else None
+def _from_mapping(mapping: Mapping[str, Any], main_wh: SizeWH | None, samplers: Sequence[str]) -> tuple[UnitSettings | None, tuple[str, ...]]:
+    values = {key: value for key, value in mapping.items() if key != "enable"}
+    if not is_adetailer(values):
+        return make_settings(values), ()
+    done = translate(values, main_wh=main_wh, samplers=samplers)
+    return done.settings, tuple(f"not taken over from ADetailer: {one}" for one in done.lost) if done.settings is not None else ()
 
 
-def _from_fields(values: Sequence[Any]) -> list[Callable[[], UnitSettings | None]]:
+def _from_fields(values: Sequence[Any]) -> list[Given]:
     keys = [f.key for f in unit_fields(0)]
     count, rest = divmod(len(values), len(keys))
     if rest:
         raise SettingsError(f"expected a mapping of settings for each unit, or {len(keys)} values a unit, got {len(values)} values; "
                             "send a list such as [true, {\"detector\": \"face_haar\"}]", field="args")
-    named = [dict(zip(keys, values[start : start + len(keys)], strict=True)) for start in range(0, count * len(keys), len(keys))]
-    return [lambda own=own: settings_from_fields(own) if _switch(own["enable"], "enable") else None for own in named]
+    starts = range(0, count * len(keys), len(keys))
+    named = [(1 + start, dict(zip(keys, values[start : start + len(keys)], strict=True))) for start in starts]
+    return [Given(place=place, enabled=lambda own=own: _switch(own["enable"], "enable"), settings=lambda own=own: (settings_from_fields(own), ()))
+            for place, own in named]
 
 
-def _collect(makers: Sequence[Callable[[], UnitSettings | None]]) -> Requested:
+def _collect(given: Sequence[Given], changes: Mapping[int, Mapping[str, Any]]) -> Requested:
     units: dict[int, UnitSettings] = {}
     problems: list[str] = []
-    for number, make in enumerate(makers, start=1):
+    remarks: list[str] = []
+    for number, one in enumerate(given, start=1):
         try:
-            settings = make()
+            settings, lost = one.read(changes.get(number, {}))
         except SettingsError as error:
             problems.append(f"unit {number} is left out: {error}")
             continue
         if settings is not None:
             units[number] = settings
-    return Requested(units=units, problems=tuple(problems))
+            remarks += [f"unit {number}: {text}" for text in lost]
+    problems += [f"unit {number} of the X/Y/Z plot is not there" for number in changes if number > len(given)] if given else []
+    return Requested(units=units, problems=tuple(problems), remarks=tuple(remarks))
 
 
 def _switch(value: Any, key: str) -> bool:

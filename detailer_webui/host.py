@@ -101,6 +101,12 @@ def checkpoint_title(name: str) -> str | None:
     return None if info is None else str(info.title)
 
 
+def load_model() -> None:
+    """Load the checkpoint that is chosen: Forge has none before its first picture. Others do it when it is asked for."""
+    if hasattr(sd_models, "forge_model_reload"):
+        sd_models.forge_model_reload()
+
+
 def model_key() -> str:
     """A name of the loaded model that changes when another is loaded."""
     info = getattr(shared.sd_model, "sd_checkpoint_info", None)

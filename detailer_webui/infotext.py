@@ -15,6 +15,8 @@ from detailer_core.errors import SettingsError
 from detailer_core.settings import Option, UnitSettings, changed_values, make_settings, options
 from detailer_core.version import VERSION
 
+from . import adetailer_host
+
 VERSION_KEY = "Detailer"
 
 _JSON = "json:"
@@ -54,9 +56,10 @@ def read(lines: Mapping[str, Any]) -> tuple[UnitSettings, ...]:
 
 
 def read_or_none(lines: Mapping[str, Any]) -> tuple[UnitSettings, ...]:
-    """As `read`; a picture whose values cannot be read counts as made without Detailer."""
+    """As `read`; a picture whose values cannot be read counts as made without Detailer. One that ADetailer made gives the units that do
+    the same here, where that is wanted."""
     try:
-        return read(lines)
+        return read(lines) if VERSION_KEY in lines else adetailer_host.units_of(lines)
     except SettingsError:
         return ()
 

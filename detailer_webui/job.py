@@ -10,7 +10,7 @@ from typing import Any
 
 from detailer_core.detectors.assembly import check_detectors
 from detailer_core.detectors.registry import DetectorShelf
-from detailer_core.errors import DetailerError, SettingsError
+from detailer_core.errors import DetailerError, DetectorError, SettingsError
 from detailer_core.hook_library import parse_hooks
 from detailer_core.plan import PromptRules
 from detailer_core.settings import UnitSettings
@@ -19,8 +19,12 @@ from detailer_core.wildcards import WildcardLibrary, check_unit_text
 
 from . import host, infotext
 from .ahead import Ahead
+from .changes import changes_of
 from .engine_memory import EngineMemory
 from .fields import units_from_args
+from .limits import limited
+from .saving import savers
+from .watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +50,7 @@ class Job:
     """The units for one main job, by number. composed: its pictures are worked on after the host has put them together with the original.
 
     note: what is to be said in the generation parameters of all its pictures. ahead: those of its pictures that are finished before their turn.
+    watchers: who looks on.
     """
 
     units: Mapping[int, UnitSettings]
@@ -53,16 +58,17 @@ class Job:
     note: str = ""
     rules: PromptRules = field(default_factory=PromptRules)
     ahead: Ahead = field(default_factory=Ahead)
+    watchers: tuple[Watcher, ...] = ()
 
 
 def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     """The units that can work, written into the generation parameters; None if there are none. What cannot work is told."""
     try:
-        requested = units_from_args(args)
+        requested = units_from_args(args, main_wh=(p.width, p.height), samplers=host.sampler_names(), changes=changes_of(p))
     except SettingsError as error:
         tell(p, f"switched off: {error}")
         return None
-    problems = list(requested.problems)
+    problems = [*requested.problems, *requested.remarks]
     rules = workshop.prompt_rules() if requested.units else PromptRules()
     units: dict[int, UnitSettings] = {}
     for number, settings in requested.units.items():
@@ -76,24 +82,35 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     if not units:
         return None
     p.extra_generation_params.update(infotext.write(list(units.values())))
-    return Job(units=units, composed=getattr(p, "image_mask", None) is not None, note="; ".join(map(_without_folders, problems)),
-               rules=rules)
+    return Job(units={number: limited(settings) for number, settings in units.items()}, composed=getattr(p, "image_mask", None) is not None,
+               note="; ".join(map(_without_folders, problems)), rules=rules, watchers=savers(p))
 
 
 def _problem(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> str:
     """Why a unit cannot work, known before anything is drawn; else ""."""
     try:
-        host.check_names(settings)
-        parse_hooks(settings.hooks, host.hook_folder())
-        for text in (settings.prompt, settings.negative_prompt):
-            check_unit_text(text, rules.library)
-        check_detectors(workshop.shelf, settings)
+        check_unit(settings, workshop, rules)
     except DetailerError as error:
         return str(error)
+    return ""
+
+
+def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> None:
+    """Nothing, if the unit can work in this host: its names are known, its texts can be read, its detector is there.
+
+    Raises: SettingsError, HookError, PromptError, DetectorError.
+    """
+    host.check_names(settings)
+    parse_hooks(settings.hooks, host.hook_folder())
+    for text in (settings.prompt, settings.negative_prompt):
+        check_unit_text(text, rules.library)
+    try:
+        check_detectors(workshop.shelf, settings)
+    except DetailerError:
+        raise
     except Exception as error:  # whatever a model file makes a library do, the picture is to be made
         logger.exception("Detailer: detector '%s' failed", settings.detector)
-        return f"detector '{settings.detector}' failed: {type(error).__name__}: {error}"
-    return ""
+        raise DetectorError(f"detector '{settings.detector}' failed: {type(error).__name__}: {error}") from error
 
 
 def tell(p: Any, text: str, *, note: bool = True) -> None:

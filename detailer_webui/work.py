@@ -29,6 +29,7 @@ from .ahead import Finished, Remark
 from .engine import WebuiEngine
 from .job import Job, Workshop
 from .keep_state import kept_state
+from .watcher import UnitSeen, kept
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,13 @@ T = TypeVar("T")
 class _Sheet:
     """One picture at work: as it was given, as it is now (float `[1, C, H, W]`), and what is to be said of it.
 
-    index: its number in the job. done: what its units have redrawn so far.
+    index: its number in the job. done: what its units have redrawn so far. image: as it is handed back, after `finish`.
     """
 
     index: int
     given: Image.Image
     picture: torch.Tensor
+    image: Image.Image = field(init=False)
     changed: bool = False
     done: DoneParts = field(default_factory=DoneParts)
     remarks: list[Remark] = field(default_factory=list)
@@ -63,9 +65,9 @@ class _Sheet:
             self.say(f"{what} failed: {type(error).__name__}: {error}")
         return None
 
-    def finish(self) -> Finished:
+    def finish(self) -> None:
         image = self.attempt("the picture", self._image) if self.changed else None
-        return Finished(image=image or self.given, remarks=tuple(self.remarks))
+        self.image = image or self.given
 
     def _image(self) -> Image.Image:
         image = to_pil(self.picture.cpu())
@@ -79,7 +81,11 @@ def detail_pictures(p: Any, images: Sequence[Image.Image], indices: Sequence[int
     sheets = [_Sheet(index=index, given=image, picture=from_pil(image).to(device)) for index, image in zip(indices, images, strict=True)]
     for number, settings in job.units.items():
         _unit(p, number, settings, sheets, job, workshop)
-    return [sheet.finish() for sheet in sheets]
+    for sheet in sheets:
+        sheet.finish()
+        for watcher in job.watchers:
+            sheet.attempt("what is kept of the picture", partial(watcher.picture_done, sheet.index, sheet.given, sheet.image))
+    return [Finished(image=sheet.image, remarks=tuple(sheet.remarks)) for sheet in sheets]
 
 
 def _unit(p: Any, number: int, settings: UnitSettings, sheets: Sequence[_Sheet], job: Job, workshop: Workshop) -> None:
@@ -120,15 +126,19 @@ def _redraw(p: Any, number: int, settings: UnitSettings, found: Sequence[tuple[_
             return
     if result is None:
         return
-    for place, sheet in enumerate(sheets):
+    for place, (sheet, segments) in enumerate(found):
+        seen = UnitSeen(index=sheet.index, unit=number, settings=settings, before_bchw=sheet.picture, segments=segments,
+                        outcomes=result.run.outcomes[place])
         sheet.picture = result.run.pictures[place]
         sheet.changed = sheet.changed or any(o.state == "done" for o in result.run.outcomes[place])
         sheet.done = sheet.done.adding(result.run.outcomes[place])
         _say_outcomes(sheet, f"unit {number}", settings, result.run.outcomes[place])
+        for watcher in job.watchers:
+            sheet.attempt("what is kept of the parts", partial(watcher.unit_done, seen))
 
 
 def _run(p: Any, settings: UnitSettings, found: Sequence[tuple[_Sheet, Segments]], job: Job, workshop: Workshop) -> UnitResult:
-    options = RunOptions(control=Control(stopped=host.stopped), memory=workshop.memory, progress=_show)
+    options = RunOptions(control=Control(stopped=host.stopped), memory=workshop.memory, progress=_show, keep=kept(job.watchers))
     tools = UnitTools(detector=unit_detector(workshop.shelf, settings), engine=WebuiEngine(p, workshop.engine_memory), options=options,
                       rules=job.rules, hook_folder=host.hook_folder())
     with kept_state(sum(len(segments) for _, segments in found), p):

@@ -71,8 +71,8 @@ class _Shelf:
     def handle(self, name: str, **rest: Any) -> Any:
         return self.spots if name == "spots" else self.real.handle(name, **rest)
 
-    def release(self, name: str) -> None:
-        self.real.release(name)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
 
 @dataclass

@@ -103,7 +103,7 @@ def test_nothing_happens_on_import(stage: Stage, monkeypatch: pytest.MonkeyPatch
     import_module("detailer_webui.script")
     assert registered == []
     stage.world.module("script_loading").load_module(str(REPOSITORY / "scripts" / "detailer.py"))
-    assert registered == ["on_ui_settings"]
+    assert registered == ["on_ui_settings", "on_before_ui", "on_infotext_pasted", "on_app_started"]
 
 
 def test_the_script_file_names_one_script() -> None:

@@ -82,16 +82,20 @@ def load_extension(world: World, folder: Path) -> LoadedExtension:
         for tab in ("txt2img", "img2img"):
             _build_tab(world, tab)
         callbacks.ui_tabs_callback()
-    app = _application()
+    app = _application(world)
     callbacks.app_started_callback(demo, app)
     defaults = {tab: _default_args(getattr(scripts, f"scripts_{tab}")) for tab in ("txt2img", "img2img")}
     return LoadedExtension(folder=folder, demo=demo, app=app, default_args=defaults, _world=world)
 
 
-def _application() -> Any:
+def _application(world: World) -> Any:
+    """The web server's application, with the host's API if its command line asks for it."""
     from fastapi import FastAPI  # gradio brings it
 
-    return FastAPI()
+    app = FastAPI()
+    if world.shared.cmd_opts.api:
+        world.module("api.api").Api(app, world.module("call_queue").queue_lock)
+    return app
 
 
 def _build_tab(world: World, tab: str) -> None:

@@ -68,7 +68,7 @@ _folder = os.path.join(models_path, "Stable-diffusion")
 cmd_opts = SimpleNamespace(
     ckpt=os.path.join(_folder, "fake.safetensors"), ckpt_dir=_folder, data_dir=data_path,
     embeddings_dir=os.path.join(data_path, "embeddings"),
-    models_dir=models_path, no_prompt_history=False, api=True, nowebui=False, listen=False, share=False, ui_debug_mode=False,
+    models_dir=models_path, no_prompt_history=False, api=True, api_auth=None, nowebui=False, listen=False, share=False, ui_debug_mode=False,
     enable_insecure_extension_access=False, freeze_settings=False,
 )
 if not _world.host.neo:
