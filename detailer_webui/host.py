@@ -74,6 +74,15 @@ def wildcard_folders() -> tuple[Path, ...]:
     return tuple(f for f in (*sorted(data.glob("extensions/*/wildcards")), data / "wildcards") if f.is_dir())
 
 
+def model_side() -> int:
+    """Side of the square pictures that the loaded model was trained on, in pixels."""
+    model = shared.sd_model
+    if getattr(model, "is_sd2", False):
+        return 768
+    # Every supported host marks SD1; what bears no mark at all is Forge's placeholder, which no picture has been made with yet.
+    return 512 if getattr(model, "is_sd1", True) else 1024
+
+
 def unit_count() -> int:
     """How many units the page shows."""
     return int(getattr(shared.opts, "detailer_unit_count", 4))
