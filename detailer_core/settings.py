@@ -54,7 +54,10 @@ def _option(default: Value, label: str, help_text: str, group: Group, **rest: An
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitSettings:
-    """What one unit does. Values are as in the table; None = as in the main generation, or as its model has it. Build it with `make_settings`, which validates."""
+    """What one unit does. Values are as in the table; None = as in the main generation, or as its model has it.
+
+    Build it with `make_settings`, which validates.
+    """
 
     detector: str = _option("face_haar", "Detector", "What finds the parts: a built-in detector or a model file from the models folders.",
                             "Main", source="detectors")
@@ -128,8 +131,8 @@ class UnitSettings:
     merge: Literal["none", "merge", "merge-overlapping", "merge-invert"] = _option(
         "none", "Merge", "Make one segment of all, of those that overlap, or of everything else.", "Mask")
 
-    guide_size: int | None = _option(None, "Guide size", "The short side of the box (or of the crop region) is enlarged to so many pixels; by model = "
-                                     "the size it was trained at: SD1 512, SD2 768, SDXL and later 1024.", "Geometry",
+    guide_size: int | None = _option(None, "Guide size", "The short side of the box (or of the crop region) is enlarged to so many pixels; by model "
+                                     "= the size it was trained at: SD1 512, SD2 768, SDXL and later 1024.", "Geometry",
                                      minimum=64, maximum=4096, step=8, shown=512, unset="by model")
     guide_size_for: Literal["bbox", "crop"] = _option("bbox", "Guide size for", "What guide size measures: the box, or the crop region.", "Geometry")
     max_size: int = _option(1024, "Max size", "No side that is sampled is longer than this, in pixels.", "Geometry",

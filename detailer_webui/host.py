@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, paths, sd_models, sd_samplers, shared
+from modules import call_queue, devices, paths, sd_models, sd_samplers, shared
 
 from detailer_core.detectors.registry import DetectorFolders, trusted_hashes
-from detailer_core.errors import SettingsError
+from detailer_core.errors import DetailerError, SettingsError
 from detailer_core.settings import UnitSettings
 
 logger = logging.getLogger(__name__)
 
 SPARE_BYTES = 512 * 2**20
 """Device memory that pictures leave free for the model."""
+
+
+class HostBusyError(DetailerError):
+    """The host makes a picture, and what was asked for has to wait."""
 
 
 def sampler_names() -> tuple[str, ...]:
@@ -60,6 +66,11 @@ def detector_folders() -> DetectorFolders:
 def trusted_models() -> frozenset[str]:
     """The SHA-256 of files that the user lets the library ultralytics load."""
     return trusted_hashes(str(getattr(shared.opts, "detailer_trusted_models", "") or ""))
+
+
+def presets_path() -> Path:
+    """The file of named presets."""
+    return Path(paths.data_path) / "detailer-presets.json"
 
 
 def hook_folder() -> Path | None:
@@ -130,6 +141,17 @@ def working_device(pixels: int) -> torch.device:
             logger.info("Detailer works on the CPU: the device has %d MiB left", free // 2**20)
             return torch.device("cpu")
     return device
+
+
+@contextmanager
+def while_idle() -> Iterator[None]:
+    """A context in which the host makes no picture. Raises: HostBusyError if it makes one now."""
+    if not call_queue.queue_lock.acquire(blocking=False):
+        raise HostBusyError("a picture is being made; try again when it is finished")
+    try:
+        yield
+    finally:
+        call_queue.queue_lock.release()
 
 
 def stopped() -> bool:
