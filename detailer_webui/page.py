@@ -63,7 +63,9 @@ def _wire(number: int, units: Sequence[Unit], status: Any, handlers: PageHandler
                        outputs=[*both, status])
     detectors = [one.fields[name] for one in units for name in ("detector", "second_detector")]
     on_server(unit.rescan.click, handlers.rescan, outputs=[*detectors, status])
-    on_server(unit.fields["detector"].change, handlers.classes, inputs=[unit.fields["detector"]], outputs=[unit.classes],
+    # Gradio 3 drops an event that comes while the one before is worked on, as each letter that is typed would: the browser waits, and asks again.
+    in_browser(unit.fields["detector"].change, f"(name) => detailer.detectorChanged({call}, name)", inputs=[unit.fields["detector"]])
+    on_server(unit.ask_classes.click, handlers.classes, inputs=[unit.fields["detector"]], outputs=[unit.classes],
               after=f"() => detailer.showClasses({call})")
     on_server(unit.preview.click, handlers.preview, inputs=[unit.carrier, *unit.values], outputs=[unit.carrier],
               before=f"(...values) => detailer.askPreview({call}, values)", after=f"(answer) => detailer.showPreview({call}, answer)")

@@ -25,9 +25,10 @@ def on_server(listen: Any, handler: Any, *, inputs: Sequence[Any] = (), outputs:
         in_browser(done.then, after, inputs=outputs)
 
 
-def small_button(text: str, elem_id: str) -> Any:
-    """A small button that the host does not list among the page's defaults."""
-    return page_only(gr.Button(value=text, size="sm", elem_id=elem_id, elem_classes=["detailer-button"], scale=0, min_width=0))
+def small_button(text: str, elem_id: str, *, hidden: bool = False) -> Any:
+    """A small button that the host does not list among the page's defaults. hidden: only scripts of the browser press it."""
+    classes = ["detailer-hidden"] if hidden else ["detailer-button"]
+    return page_only(gr.Button(value=text, size="sm", elem_id=elem_id, elem_classes=classes, scale=0, min_width=0))
 
 
 def page_only(component: Any) -> Any:

@@ -20,9 +20,9 @@ def make_component(field: Field, choices: Choices, elem_id: str) -> Any:
     """The component of a field with its default. What it means is shown when it is pointed at, see `page_texts`."""
     option, value = field.option, default_of(field)
     if option is None:
-        return gr.Checkbox(label=f"Use unit {field.unit + 1}", value=value, elem_id=elem_id)
+        return gr.Checkbox(label=label_of(field), value=value, elem_id=elem_id)
     if field.role == "own":
-        return gr.Checkbox(label=f"Own {_lower(option.label)}", value=value, elem_id=elem_id, container=False, min_width=0, scale=0)
+        return gr.Checkbox(label=label_of(field), value=value, elem_id=elem_id, container=False, min_width=0, scale=0)
     if option.choices or option.source:
         return _dropdown(option, choices, value, elem_id)
     if option.kind == "bool":
@@ -33,6 +33,13 @@ def make_component(field: Field, choices: Choices, elem_id: str) -> Any:
     if option.maximum is not None and option.maximum > _TYPED:
         return gr.Number(label=option.label, value=value, precision=0, elem_id=elem_id)
     return gr.Slider(minimum=option.minimum, maximum=option.maximum, step=option.step, label=option.label, value=value, elem_id=elem_id)
+
+
+def label_of(field: Field) -> str:
+    """What a field is called on the page."""
+    if field.option is None:
+        return f"Use unit {field.unit + 1}"
+    return f"Own {_lower(field.option.label)}" if field.role == "own" else field.option.label
 
 
 def help_of(field: Field) -> str:

@@ -30,6 +30,7 @@ class Unit:
     tools: dict[str, Any]
     rescan: Any
     classes: Any
+    ask_classes: Any
     preview: Any
     carrier: Any
 
@@ -56,6 +57,7 @@ class _Builder:
         self._made: dict[str, Any] = {}
         self._rescan: Any = None
         self._classes: Any = None
+        self._ask_classes: Any = None
 
     def build(self) -> Unit:
         with gr.Row(elem_classes=["detailer-head"]):
@@ -70,7 +72,7 @@ class _Builder:
                 self._group(group)
         preview, carrier = self._preview()
         return Unit(fields={key: self._made[key] for key in self._fields}, tools=tools, rescan=self._rescan, classes=self._classes,
-                    preview=preview, carrier=carrier)
+                    ask_classes=self._ask_classes, preview=preview, carrier=carrier)
 
     def _preview(self) -> tuple[Any, Any]:
         with gr.Accordion("Preview of detections", open=False, elem_id=self._elem_id("preview"), elem_classes=["detailer-group"]):
@@ -81,7 +83,7 @@ class _Builder:
         return button, carrier
 
     def _group(self, group: str) -> None:
-        with gr.Row(elem_classes=["detailer-fields"]):
+        with gr.Row(elem_classes=["detailer-fields", *(["detailer-top"] if group == TOP else [])]):
             for name, option in options().items():
                 if option.group != group:
                     continue
@@ -104,6 +106,7 @@ class _Builder:
     def _labels(self, name: str) -> None:
         self._add(name)
         self._classes = gr.HTML("", elem_id=self._elem_id("classes"), elem_classes=["detailer-wide"])
+        self._ask_classes = small_button("Classes", self._elem_id("ask_classes"), hidden=True)
 
     def _add(self, key: str) -> None:
         self._made[key] = make_component(self._fields[key], self._choices, self._elem_id(key))

@@ -1,5 +1,6 @@
 // The panel: badges on the tabs, copying and moving of units, tooltips, classes. Everything lives in the one object `detailer`.
-// Values travel in the order of the settings table, which the page tells in the element .detailer-data.
+// Values travel in the order of the settings table, which the page tells in the element .detailer-data. Gradio hands the outputs' values to a
+// function, too, after the inputs'.
 "use strict";
 
 var detailer = window.detailer || {};
@@ -92,7 +93,7 @@ var detailer = window.detailer || {};
             copied = JSON.parse(localStorage.getItem(CLIPBOARD));
         } catch (error) { /* told below */ }
         if (!copied || typeof copied !== "object") {
-            return [...values, line("nothing to paste: copy a unit first", true)];
+            return [...values.slice(0, panel.keys.length), line("nothing to paste: copy a unit first", true)];
         }
         const pasted = panel.keys.map((key, index) => key !== "enable" && sameKind(copied[key], panel.defaults[key]) ? copied[key] : values[index]);
         return [...pasted, line(`unit ${unit} has the copied settings`)];
@@ -111,18 +112,35 @@ var detailer = window.detailer || {};
 
     /** The values of both units, exchanged, and the status; the other tab is chosen. */
     detailer.moveUnit = function (prefix, unit, step, values) {
-        const half = values.length / 2;
+        const count = panels.get(prefix).keys.length;
         const button = tabButtons(prefix)[unit - 1 + step];
         if (button) button.click();
-        return [...values.slice(half), ...values.slice(0, half), line(`unit ${unit} is now unit ${unit + step}`)];
+        return [...values.slice(count, 2 * count), ...values.slice(0, count), line(`unit ${unit} is now unit ${unit + step}`)];
     };
 
     function classNames(text) {
         return text.split(",").map((name) => name.trim()).filter(Boolean);
     }
 
+    /** Ask for the classes of the detector that was chosen, when nothing has changed for a while. */
+    detailer.detectorChanged = function (prefix, unit, name) {
+        const panel = panels.get(prefix);
+        if (!panel) return;
+        const asked = panel.asked[unit] = panel.asked[unit] || {};
+        asked.wanted = name;
+        clearTimeout(asked.timer);
+        asked.timer = setTimeout(() => askClasses(prefix, unit, asked), 400);
+    };
+
+    function askClasses(prefix, unit, asked) {
+        asked.last = asked.wanted;
+        detailer.part(prefix, unit, "ask_classes").click();
+    }
+
     /** Press the buttons of the classes that the unit's text names. */
     detailer.showClasses = function (prefix, unit) {
+        const asked = panels.get(prefix).asked[unit];
+        if (asked && asked.last !== asked.wanted) askClasses(prefix, unit, asked);
         const block = detailer.part(prefix, unit, "classes");
         if (!block) return;
         const chosen = classNames(detailer.getText(detailer.part(prefix, unit, "labels")));
@@ -150,6 +168,9 @@ var detailer = window.detailer || {};
                 block.title = help;
                 // The host's own hints go by a label's text, and would say of "Denoising strength" what it means elsewhere.
                 for (const one of block.querySelectorAll("span, input, textarea")) one.title = help;
+                for (const one of block.querySelectorAll("input, textarea")) {  // gradio 3 leaves those of sliders without a name
+                    if (!one.getAttribute("aria-label") && !one.labels.length) one.setAttribute("aria-label", panel.labels[key]);
+                }
             }
         }
     }
@@ -184,6 +205,7 @@ var detailer = window.detailer || {};
         if (!detailer.byId(`${panel.prefix}units`)) return;
         element.dataset.ready = "1";
         panel.on = [];
+        panel.asked = {};
         panels.set(panel.prefix, panel);
         for (let unit = 1; unit <= panel.units; unit++) {
             const box = detailer.part(panel.prefix, unit, "enable").querySelector("input");

@@ -24,7 +24,7 @@ var detailer = window.detailer || {};
         setTimeout(() => URL.revokeObjectURL(link.href), 10000);
     };
 
-    /** The text of a file that the user chooses, in a list, as gradio wants it; "" if none was chosen. */
+    /** The text of a file that the user chooses, in a list, as gradio wants it; if none is chosen, nothing happens. */
     detailer.pickFile = function () {
         const id = "detailer_preset_file";
         const old = document.getElementById(id);
@@ -32,7 +32,6 @@ var detailer = window.detailer || {};
         const field = detailer.make("input", {type: "file", id, accept: ".json,application/json", hidden: true});
         document.body.append(field);
         return new Promise(function (resolve) {
-            field.addEventListener("cancel", () => resolve([""]));
             field.addEventListener("change", async function () {
                 resolve([field.files.length ? await field.files[0].text() : ""]);
                 field.remove();

@@ -15,7 +15,8 @@ var detailer = window.detailer || {};
     /** Make the parts of a unit's preview that the server does not. */
     detailer.setUpPreview = function (panel, unit) {
         const place = detailer.part(panel.prefix, unit, "preview_view").querySelector(".detailer-preview");
-        const file = detailer.make("input", {type: "file", accept: "image/*", id: `${panel.prefix}unit_${unit}_preview_file`});
+        const file = detailer.make("input", {type: "file", accept: "image/*", hidden: true, id: `${panel.prefix}unit_${unit}_preview_file`});
+        const choose = detailer.make("button", {type: "button", className: "detailer-link"}, "choose another, or drop one here");
         const view = {
             panel, unit, segments: [], picture: null, masks: [], hover: 0,
             source: detailer.make("span", {className: "detailer-source"}),
@@ -23,10 +24,11 @@ var detailer = window.detailer || {};
             canvas: detailer.make("canvas", {className: "detailer-canvas", role: "img", hidden: true}),
             list: detailer.make("ul", {className: "detailer-segments", "aria-label": `Segments of unit ${unit}`}),
         };
-        const forget = detailer.make("button", {type: "button", className: "detailer-link"}, "last result instead");
-        const choose = detailer.make("label", {className: "detailer-file"}, "Choose a picture, or drop one here: ", file);
+        const forget = detailer.make("button", {type: "button", className: "detailer-link"}, "or the last result");
         view.forget = forget;
-        place.append(choose, detailer.make("p", {className: "detailer-note"}, "Looks at ", view.source, " ", forget), view.canvas, view.list, view.status);
+        place.append(detailer.make("p", {className: "detailer-note"}, "Looks at ", view.source, " – ", choose, " ", forget, file),
+            view.canvas, view.list, view.status);
+        choose.addEventListener("click", () => file.click());
         file.addEventListener("change", () => { if (file.files.length) take(panel, file.files[0]); });
         forget.addEventListener("click", () => { dropped.delete(panel.prefix); nameSource(panel); });
         const fold = detailer.part(panel.prefix, unit, "preview");
@@ -56,7 +58,7 @@ var detailer = window.detailer || {};
         for (let unit = 1; unit <= panel.units; unit++) {
             const view = shown.get(keyOf(panel.prefix, unit));
             if (!view) continue;
-            view.source.textContent = chosen ? chosen.name : "the page's last result.";
+            view.source.textContent = chosen ? chosen.name : "the page's last result";
             view.forget.hidden = !chosen;
         }
     }
@@ -84,7 +86,7 @@ var detailer = window.detailer || {};
         } catch (error) {
             view.uri = "";
         }
-        return [view.uri, ...values.slice(1)];
+        return [view.uri, ...values.slice(1, 1 + view.panel.keys.length)];
     };
 
     /** Show an answer of the server. */
