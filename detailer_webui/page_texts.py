@@ -14,5 +14,6 @@ def panel_data(*, units: int, tab: str, elem_id: Callable[[str], str]) -> str:
     """A hidden element that holds it as JSON."""
     fields = list(unit_fields(0))
     data = {"prefix": elem_id(""), "tab": tab, "units": units, "keys": [f.key for f in fields],
-            "defaults": {f.key: default_of(f) for f in fields}, "labels": {f.key: label_of(f) for f in fields}, "help": {f.key: help_of(f) for f in fields}}
+            "defaults": {f.key: default_of(f) for f in fields}, "labels": {f.key: label_of(f) for f in fields},
+            "help": {f.key: help_of(f) for f in fields}}
     return f'<div class="detailer-data" hidden data-panel="{html.escape(json.dumps(data))}"></div>'

@@ -90,8 +90,9 @@ class PageServer:
         line = {"number": self.count, "tab": tab, "prompt": prompt, "switch": args[0], "units": {n: asdict(s) for n, s in requested.units.items()},
                 "problems": list(requested.problems)}
         torch.manual_seed(0)
-        run = {"txt2img": self.stage.world.run_txt2img}.get(tab) or (lambda *rest, **more: self.stage.world.run_img2img([scenes.picture()], *rest, **more))
-        result = run({scenes.TITLE: args}, prompt=prompt, width=scenes.SIDE, height=scenes.SIDE)
+        job = {"script_args": {scenes.TITLE: args}, "prompt": prompt, "width": scenes.SIDE, "height": scenes.SIDE}
+        world = self.stage.world
+        result = world.run_txt2img(**job) if tab == "txt2img" else world.run_img2img([scenes.picture()], **job)
         with (self.folder / "received.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line | {"infotext": result.infotexts[0]}) + "\n")
         return [result.images, f"done {line['number']}", result.infotexts[0]]
@@ -108,7 +109,8 @@ def put_into_head(css: str) -> None:
     original = gr.routes.templates.TemplateResponse
     scripts = [HERE.parents[1] / "standin" / "host_script.js", *sorted((REPOSITORY / "javascript").glob("*.js"))]
     head = "".join(f"<script>{path.read_text(encoding='utf-8')}</script>" for path in scripts)
-    style = f"<style>.standin-hidden {{ display: none !important; }} {css}</style><style>{(REPOSITORY / 'style.css').read_text(encoding='utf-8')}</style>"
+    ours = (REPOSITORY / "style.css").read_text(encoding="utf-8")
+    style = f"<style>.standin-hidden {{ display: none !important; }} {css}</style><style>{ours}</style>"
 
     def response(*args: Any, **kwargs: Any) -> Any:
         made = original(*args, **kwargs)

@@ -203,8 +203,8 @@ def test_before_and_after(page: Page) -> None:
     page.generate()
     page.unfold(f"{page.prefix}comparison")
     page.press("comparison_show")
-    page.browser.wait("document.querySelectorAll(arguments[0]).length == 2 && [...document.querySelectorAll(arguments[0])].every(i => i.naturalWidth)",
-                      f"{page.prefix}comparison figure:last-of-type img")
+    loaded = "(found => found.length == 2 && found.every(image => image.naturalWidth))([...document.querySelectorAll(arguments[0])])"
+    page.browser.wait(loaded, f"{page.prefix}comparison figure:last-of-type img")
     clip = "return document.querySelector(arguments[0]).style.clipPath"
     before = page.browser.run(clip, f"{page.prefix}comparison .detailer-before")
     page.browser.run("document.querySelector(arguments[0]).focus()", f"{page.prefix}comparison input[type=range]")
