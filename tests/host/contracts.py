@@ -30,6 +30,9 @@ RUNTIME_NAMES: dict[str, dict[str, str]] = {
 }
 """Names that exist on a running host although no source file defines them there, with the reason."""
 
+UNREAD_MODULES = {"modules.call_queue": "its `queue_lock` is what every host's web server gives to its API"}
+"""Modules that every host has although the files do not tell of them, with the reason."""
+
 _JOBS = ("modules.processing:StableDiffusionProcessing", "modules.processing:StableDiffusionProcessingTxt2Img",
          "modules.processing:StableDiffusionProcessingImg2Img")
 _JOB_RUNTIME = {"batch_index": "set while pictures are finished", "__class__": "Python", "__dict__": "Python"}
@@ -272,9 +275,9 @@ class _UsageFinder(ast.NodeVisitor):
             if submodule in self._all_modules:
                 self._require_module(submodule, node)
                 self._known[alias.asname or alias.name] = submodule
-            elif node.module == "modules":
+            elif node.module == "modules" and submodule not in UNREAD_MODULES:
                 self._report(node, submodule, "is in no contract", self._contracts)
-            else:
+            elif node.module != "modules":
                 self._require_name(node.module, alias.name, node)
                 self._known[alias.asname or alias.name] = f"{node.module}:{alias.name}"
 
@@ -374,7 +377,8 @@ class _UsageFinder(ast.NodeVisitor):
                 self._require_member(self._typed[-1][owner.id], name, node)
 
     def _require_module(self, module: str, node: ast.AST) -> None:
-        self._report(node, module, "is not there", [x for x in self._contracts if not x.has_module(module)])
+        if module not in UNREAD_MODULES:
+            self._report(node, module, "is not there", [x for x in self._contracts if not x.has_module(module)])
 
     def _require_name(self, module: str, name: str, node: ast.AST) -> None:
         if module != "modules":

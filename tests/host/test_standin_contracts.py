@@ -21,6 +21,7 @@ every_host = pytest.mark.parametrize("host", contracts.HOST_NAMES)
 
 UNCOVERED = {
     "modules.api": "a package without contents",
+    **contracts.UNREAD_MODULES,
     "modules.sd_hijack": "not read by the contracts; A1111, reForge and Forge Classic import its `model_hijack` in `modules.processing`",
 }
 """Modules of the stand-in that the contracts do not cover, with the reason."""
@@ -54,10 +55,10 @@ def _is_foreign(value: Any) -> bool:
 
 
 def shape(function: Any) -> list[tuple[str, str, Any]]:
-    """Name, kind and default of each parameter of a real function."""
+    """Name, kind and default of each parameter of a real function, as it is written: the contracts do not follow `functools.wraps` either."""
     kinds = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.KEYWORD_ONLY: "keyword"}
     return [(one.name, kinds.get(one.kind, "plain"), "none" if one.default is inspect.Parameter.empty else ("is", one.default))
-            for one in inspect.signature(function).parameters.values()]
+            for one in inspect.signature(function, follow_wrapped=False).parameters.values()]
 
 
 def agrees(mine: list[tuple[str, str, Any]], theirs: list[contracts.Parameter]) -> bool:
