@@ -95,6 +95,7 @@ var detailer = window.detailer || {};
         if (!copied || typeof copied !== "object") {
             return [...values.slice(0, panel.keys.length), line("nothing to paste: copy a unit first", true)];
         }
+        detailer.clearPreview(prefix, unit);
         const pasted = panel.keys.map((key, index) => key !== "enable" && sameKind(copied[key], panel.defaults[key]) ? copied[key] : values[index]);
         return [...pasted, line(`unit ${unit} has the copied settings`)];
     };
@@ -106,6 +107,7 @@ var detailer = window.detailer || {};
     /** The table's defaults, and the status; whether the unit is on stays. */
     detailer.resetUnit = function (prefix, unit, values) {
         const panel = panels.get(prefix);
+        detailer.clearPreview(prefix, unit);
         const reset = panel.keys.map((key, index) => key === "enable" ? values[index] : panel.defaults[key]);
         return [...reset, line(`unit ${unit} has the defaults again`)];
     };
@@ -115,6 +117,8 @@ var detailer = window.detailer || {};
         const count = panels.get(prefix).keys.length;
         const button = tabButtons(prefix)[unit - 1 + step];
         if (button) button.click();
+        detailer.clearPreview(prefix, unit);
+        detailer.clearPreview(prefix, unit + step);
         return [...values.slice(count, 2 * count), ...values.slice(0, count), line(`unit ${unit} is now unit ${unit + step}`)];
     };
 

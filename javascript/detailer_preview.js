@@ -48,6 +48,15 @@ var detailer = window.detailer || {};
         nameSource(panel);
     };
 
+    /** Forget what was found: the unit is another one now, and what is clicked must not be written into it. */
+    detailer.clearPreview = function (prefix, unit) {
+        const view = shown.get(keyOf(prefix, unit));
+        Object.assign(view, {segments: [], masks: [], picture: null});
+        view.list.replaceChildren();
+        view.canvas.hidden = true;
+        view.status.textContent = "";
+    };
+
     async function take(panel, file) {
         dropped.set(panel.prefix, {name: file.name, uri: await detailer.asDataUri(file)});
         nameSource(panel);

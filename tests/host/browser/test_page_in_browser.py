@@ -177,6 +177,9 @@ def test_preview_shows_what_is_found_and_takes_picks(page: Page, wide_picture: P
     assert (unit.detector, unit.pick, unit.prompt) == ("tiles", "2-3", "a wall [SEP] a window")
     assert page.look(1) == [{"text": "1 tile 100 %", "picked": False, "prompt": ""}, {"text": "2 tile 100 %", "picked": True, "prompt": "a wall"},
                             {"text": "3 tile 100 %", "picked": True, "prompt": "a window"}]
+    page.press("unit_1_right")  # what is clicked must not be written into another unit
+    page.wait_for(2, "pick", "2-3")
+    assert page.segments(1) == []
 
 
 def test_preview_of_the_last_result_and_its_trouble(page: Page) -> None:
