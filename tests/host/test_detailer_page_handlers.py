@@ -126,13 +126,13 @@ def test_another_number_of_values_is_told(stage: Stage) -> None:
 
 
 def test_rescan_finds_new_files(stage: Stage) -> None:
-    """Each unit's list gets the file that was put into the folder, and no value changes; the status says how many there are."""
+    """Both lists of each unit get the file that was put into the folder, and no value changes; the status says how many there are."""
     folder = stage.world.folder / "models" / "detailer"
     folder.mkdir(exist_ok=True)
     (folder / "new face.pt").write_bytes(b"x")
     *updates, status = handlers(stage).rescan()
     (folder / "new face.pt").unlink()
-    assert len(updates) == UNITS
+    assert len(updates) == 2 * UNITS
     assert all("new face.pt" in str(update["choices"]) and "value" not in update for update in updates)
     assert "detectors found" in status
 
