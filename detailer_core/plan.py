@@ -286,7 +286,8 @@ class _Picture:
             if cut is None:
                 return self._skip(index, segment, "empty-mask")  # the hook's region leaves nothing of it
             mask_xyxy = cut
-        rule = SizeRule(guide_size=settings.guide_size, guide_for=settings.guide_size_for, max_size=settings.max_size,
+        guide = main.model_side if settings.guide_size is None else settings.guide_size
+        rule = SizeRule(guide_size=guide, guide_for=settings.guide_size_for, max_size=settings.max_size,
                         force_inpaint=settings.force_inpaint)
         decision = decide_size(box_size_wh(segment.crop_xyxy), box_size_wh(segment.bbox_xyxy), rule)
         if decision.skip:

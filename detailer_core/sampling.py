@@ -79,6 +79,7 @@ class MainGeneration:
     """How the main picture was made: what settings that are `None` are taken from.
 
     place: of the picture in its batch, from 0; a seed that a unit sets itself counts up with it (REFERENCE item 8).
+    model_side: side of the square pictures that its model was trained on, in pixels.
     """
 
     prompt: str = ""
@@ -92,3 +93,4 @@ class MainGeneration:
     scheduler: str = "Automatic"
     sigmas: SigmaMaker | None = None
     place: int = 0
+    model_side: int = 512

@@ -25,7 +25,7 @@ Value: TypeAlias = bool | int | float | str | None
 class Option:
     """One row of the table.
 
-    optional: None is allowed and means: as in the main generation. minimum, maximum: both included. shown: what a slider of an optional
+    optional: None is allowed and means what `unset` says in two words. minimum, maximum: both included. shown: what a slider of an optional
     option starts at. lines: height of a text field. source: where a host finds the choices ("detectors",
     "second_detectors", "samplers", "schedulers", "checkpoints"); any text is valid in the core. infotext: label in a picture's generation parameters.
     """
@@ -45,6 +45,7 @@ class Option:
     shown: float | None = None
     lines: int = 1
     source: str = ""
+    unset: str = "as main"
 
 
 def _option(default: Value, label: str, help_text: str, group: Group, **rest: Any) -> Any:
@@ -53,10 +54,14 @@ def _option(default: Value, label: str, help_text: str, group: Group, **rest: An
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitSettings:
-    """What one unit does. Values are as in the table; None = as in the main generation. Build it with `make_settings`, which validates."""
+    """What one unit does. Values are as in the table; None = as in the main generation, or as its model has it.
+
+    Build it with `make_settings`, which validates.
+    """
 
     detector: str = _option("face_haar", "Detector", "What finds the parts: a built-in detector or a model file from the models folders.",
                             "Main", source="detectors")
+    labels: str = _option("", "Classes", "Only these classes, separated by commas; empty = all.", "Main")
     prompt: str = _option("", "Prompt", "Text for the redrawn parts; empty = the main prompt. [PROMPT] stands for the main prompt, [SEP] separates "
                           "the texts of single segments, [SKIP] leaves one out; wildcards and [ASC], [LAB] and the other tags work too.",
                           "Main", lines=2)
@@ -77,7 +82,6 @@ class UnitSettings:
                              minimum=0, maximum=4096, step=64)
     tile_overlap: float = _option(0.25, "Detector tile overlap", "Share of a tile that the next one sees as well; what is smaller than that is seen "
                                   "whole by one of them.", "Detection", minimum=0.0, maximum=0.9, step=0.05)
-    labels: str = _option("", "Classes", "Only these classes, separated by commas; empty = all.", "Detection")
     exclude_labels: str = _option("", "Excluded classes", "Not these classes, separated by commas.", "Detection")
     max_count: int = _option(0, "Most segments", "At most so many segments; 0 = all.", "Detection", minimum=0, maximum=100, step=1)
     max_count_by: Literal["area", "confidence", "position"] = _option(
@@ -127,8 +131,9 @@ class UnitSettings:
     merge: Literal["none", "merge", "merge-overlapping", "merge-invert"] = _option(
         "none", "Merge", "Make one segment of all, of those that overlap, or of everything else.", "Mask")
 
-    guide_size: int = _option(512, "Guide size", "The short side of the box (or of the crop region) is enlarged to so many pixels.", "Geometry",
-                              minimum=64, maximum=4096, step=8)
+    guide_size: int | None = _option(None, "Guide size", "The short side of the box (or of the crop region) is enlarged to so many pixels; by model "
+                                     "= the size it was trained at: SD1 512, SD2 768, SDXL and later 1024.", "Geometry",
+                                     minimum=64, maximum=4096, step=8, shown=512, unset="by model")
     guide_size_for: Literal["bbox", "crop"] = _option("bbox", "Guide size for", "What guide size measures: the box, or the crop region.", "Geometry")
     max_size: int = _option(1024, "Max size", "No side that is sampled is longer than this, in pixels.", "Geometry",
                             minimum=64, maximum=8192, step=8)
@@ -296,7 +301,7 @@ def markdown_table() -> str:
         if option.group != group:
             group = option.group
             lines += ["", f"**{group}**", "", "| name | default | values | what it does |", "|---|---|---|---|"]
-        default = "as main" if option.default is None else repr(option.default).replace("'", "`") if option.default != "" else ""
+        default = option.unset if option.default is None else repr(option.default).replace("'", "`") if option.default != "" else ""
         lines.append(f"| `{option.name}` | {default} | {_values(option)} | {option.help} |")
     return "\n".join(lines).strip() + "\n"
 

@@ -65,6 +65,8 @@ def detail_image(p: Any, image: Image.Image, job: Job, workshop: Workshop, index
     finished = job.ahead.take(index, image) or _alone(p, image, job, workshop, index)
     for remark in finished.remarks:
         tell(p, remark.text, note=remark.noted)
+    if finished.image is not image:
+        workshop.comparison.add(image, finished.image)
     return finished.image
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import difflib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from modules import devices, paths, sd_models, sd_samplers, shared
+from modules import call_queue, devices, paths, sd_models, sd_samplers, shared
 
 from detailer_core.detectors.registry import DetectorFolders, trusted_hashes
-from detailer_core.errors import SettingsError
+from detailer_core.errors import DetailerError, SettingsError
 from detailer_core.settings import UnitSettings
 
 logger = logging.getLogger(__name__)
 
 SPARE_BYTES = 512 * 2**20
 """Device memory that pictures leave free for the model."""
+
+
+class HostBusyError(DetailerError):
+    """The host makes a picture, and what was asked for has to wait."""
 
 
 def sampler_names() -> tuple[str, ...]:
@@ -62,6 +68,11 @@ def trusted_models() -> frozenset[str]:
     return trusted_hashes(str(getattr(shared.opts, "detailer_trusted_models", "") or ""))
 
 
+def presets_path() -> Path:
+    """The file of named presets."""
+    return Path(paths.data_path) / "detailer-presets.json"
+
+
 def hook_folder() -> Path | None:
     """The folder of hook files that whoever started the host has named on its command line; None = hook files are off."""
     folder = getattr(shared.cmd_opts, "detailer_hook_folder", None)
@@ -72,6 +83,15 @@ def wildcard_folders() -> tuple[Path, ...]:
     """Where wildcard files are looked for: `wildcards` in the host's data folder, and of each extension, as Dynamic Prompts has it."""
     data = Path(paths.data_path)
     return tuple(f for f in (*sorted(data.glob("extensions/*/wildcards")), data / "wildcards") if f.is_dir())
+
+
+def model_side() -> int:
+    """Side of the square pictures that the loaded model was trained on, in pixels."""
+    model = shared.sd_model
+    if getattr(model, "is_sd2", False):
+        return 768
+    # Every supported host marks SD1; what bears no mark at all is Forge's placeholder, which no picture has been made with yet.
+    return 512 if getattr(model, "is_sd1", True) else 1024
 
 
 def unit_count() -> int:
@@ -127,6 +147,17 @@ def working_device(pixels: int) -> torch.device:
             logger.info("Detailer works on the CPU: the device has %d MiB left", free // 2**20)
             return torch.device("cpu")
     return device
+
+
+@contextmanager
+def while_idle() -> Iterator[None]:
+    """A context in which the host makes no picture. Raises: HostBusyError if it makes one now."""
+    if not call_queue.queue_lock.acquire(blocking=False):
+        raise HostBusyError("a picture is being made; try again when it is finished")
+    try:
+        yield
+    finally:
+        call_queue.queue_lock.release()
 
 
 def stopped() -> bool:

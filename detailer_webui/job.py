@@ -20,6 +20,7 @@ from detailer_core.wildcards import WildcardLibrary, check_unit_text
 from . import host, infotext
 from .ahead import Ahead
 from .changes import changes_of
+from .comparison import Comparison
 from .engine_memory import EngineMemory
 from .fields import units_from_args
 from .limits import limited
@@ -34,10 +35,11 @@ NOTE_KEY = "Detailer note"
 
 @dataclass(slots=True)
 class Workshop:
-    """What outlives a job: loaded detectors, encoded prompts, what fitted into memory."""
+    """What outlives a job: loaded detectors, encoded prompts, what fitted into memory, the last pictures before and after."""
 
     engine_memory: EngineMemory = field(default_factory=EngineMemory)
     memory: WaveMemory = field(default_factory=WaveMemory)
+    comparison: Comparison = field(default_factory=Comparison)
     shelf: DetectorShelf = field(default_factory=lambda: DetectorShelf(host.detector_folders, trusted=host.trusted_models))
 
     def prompt_rules(self) -> PromptRules:
@@ -81,6 +83,7 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
         tell(p, problem)
     if not units:
         return None
+    workshop.comparison.begin()
     p.extra_generation_params.update(infotext.write(list(units.values())))
     return Job(units={number: limited(settings) for number, settings in units.items()}, composed=getattr(p, "image_mask", None) is not None,
                note="; ".join(map(_without_folders, problems)), rules=rules, watchers=savers(p))

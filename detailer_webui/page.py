@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 from modules.ui_components import InputAccordion
 
-from detailer_core.settings import Option
-
 from . import infotext
-from .fields import SAME_AS_MAIN, Field, default_of, fields_from_settings, unit_fields
+from .fields import Field, fields_from_settings, unit_fields
 from .page_choices import Choices
+from .page_events import in_browser, on_server, page_only, small_button
+from .page_handlers import PageHandlers
+from .page_presets import build_presets
+from .page_texts import panel_data
+from .page_unit import Unit, build_unit
 
-_FOLDED = ("Detection", "Mask", "Geometry", "Sampling", "Blending", "Hooks")
+ElemId = Callable[[str], str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,59 +29,55 @@ class Panel:
     paste: tuple[tuple[Any, Callable[[Mapping[str, Any]], Any]], ...]
 
 
-def build(*, units: int, choices: Choices, elem_id: Callable[[str], str]) -> Panel:
-    """The panel with so many units. elem_id: makes a page-wide id of a short name."""
+def build(*, choices: Choices, handlers: PageHandlers, tab: str, elem_id: ElemId) -> Panel:
+    """The panel of a page. tab: "txt2img" or "img2img". elem_id: makes a page-wide id of a short name."""
     with InputAccordion(False, label="Detailer", elem_id=elem_id("enabled")) as enabled:
-        made: list[tuple[Field, Any]] = []
+        gr.HTML(panel_data(units=handlers.units, tab=tab, elem_id=elem_id), elem_id=elem_id("data"), elem_classes=["detailer-hidden"])
+        units: list[Unit] = []
         with gr.Tabs(elem_id=elem_id("units")):
-            for unit in range(units):
-                with gr.Tab(f"Unit {unit + 1}", elem_id=elem_id(f"unit_{unit + 1}")):
-                    made += _unit(unit, choices, elem_id)
+            for number in range(1, handlers.units + 1):
+                with gr.Tab(f"Unit {number}", elem_id=elem_id(f"unit_{number}")):
+                    units.append(build_unit(number - 1, choices, lambda name, n=number: elem_id(f"unit_{n}_{name}")))
+        status = gr.HTML("", elem_id=elem_id("status"), elem_classes=["detailer-status"])
+        _comparison(handlers, elem_id)
+        build_presets(units, status, handlers, elem_id)
+    for number in range(len(units)):
+        _wire(number, units, status, handlers, elem_id(""))
+    fields = [(field, unit.fields[field.key]) for number, unit in enumerate(units) for field in unit_fields(number)]
     paste = [(enabled, lambda lines: bool(infotext.read_or_none(lines)) if lines else None)]
-    paste += [(component, _paster(field)) for field, component in made]
-    return Panel(components=(enabled, *(c for _, c in made)), paste=tuple(paste))
+    paste += [(component, _paster(field)) for field, component in fields]
+    return Panel(components=(enabled, *(component for _, component in fields)), paste=tuple(paste))
 
 
-def _unit(unit: int, choices: Choices, elem_id: Callable[[str], str]) -> list[tuple[Field, Any]]:
-    made: list[tuple[Field, Any]] = []
-    fields = list(unit_fields(unit))
-    for group in ("Main", *_FOLDED):
-        fold = nullcontext() if group == "Main" else gr.Accordion(group, open=False, elem_id=elem_id(f"unit_{unit + 1}_group_{group.lower()}"))
-        with fold:
-            for field in fields:
-                if (field.option.group if field.option else "Main") == group:
-                    made.append((field, _component(field, choices, elem_id(f"unit_{unit + 1}_{field.key}"))))
-    order = {f.key: i for i, f in enumerate(fields)}
-    return sorted(made, key=lambda pair: order[pair[0].key])
+def _wire(number: int, units: Sequence[Unit], status: Any, handlers: PageHandlers, prefix: str) -> None:
+    """The buttons of a unit. Copying, moving and resetting happen in the browser: nothing has to be asked of the server."""
+    unit, call = units[number], f"'{prefix}', {number + 1}"
+    in_browser(unit.fields["enable"].change, f"(on) => detailer.showBadge({call}, on)", inputs=[unit.fields["enable"]])
+    in_browser(unit.tools["copy"].click, f"(...values) => detailer.copyUnit({call}, values)", inputs=unit.values, outputs=[status])
+    in_browser(unit.tools["paste"].click, f"(...values) => detailer.pasteUnit({call}, values)", inputs=unit.values, outputs=[*unit.values, status])
+    in_browser(unit.tools["reset"].click, f"(...values) => detailer.resetUnit({call}, values)", inputs=unit.values, outputs=[*unit.values, status])
+    for tool, step in (("left", -1), ("right", 1)):
+        if 0 <= number + step < len(units):
+            both = [*unit.values, *units[number + step].values]
+            in_browser(unit.tools[tool].click, f"(...values) => detailer.moveUnit({call}, {step}, values)", inputs=both,
+                       outputs=[*both, status])
+    detectors = [one.fields[name] for one in units for name in ("detector", "second_detector")]
+    on_server(unit.rescan.click, handlers.rescan, outputs=[*detectors, status])
+    # Gradio 3 drops an event that comes while the one before is worked on, as each letter that is typed would: the browser waits, and asks again.
+    in_browser(unit.fields["detector"].change, f"(name) => detailer.detectorChanged({call}, name)", inputs=[unit.fields["detector"]])
+    on_server(unit.ask_classes.click, handlers.classes, inputs=[unit.fields["detector"]], outputs=[unit.classes],
+              after=f"() => detailer.showClasses({call})")
+    on_server(unit.preview.click, handlers.preview, inputs=[unit.carrier, *unit.values], outputs=[unit.carrier],
+              before=f"(...values) => detailer.askPreview({call}, values)", after=f"(answer) => detailer.showPreview({call}, answer)")
 
 
-def _component(field: Field, choices: Choices, elem_id: str) -> Any:
-    option, value = field.option, default_of(field)
-    if option is None:
-        return gr.Checkbox(label=f"Use unit {field.unit + 1}", value=value, elem_id=elem_id)
-    if field.role == "own":
-        return gr.Checkbox(label=f"Own {_lower(option.label)}", value=value, elem_id=elem_id, info="off: as in the main generation")
-    if option.choices or option.source:
-        return _dropdown(option, choices, value, elem_id)
-    if option.kind == "bool":
-        return gr.Checkbox(label=option.label, value=value, info=option.help, elem_id=elem_id)
-    if option.kind == "text":
-        return gr.Textbox(label=option.label, value=value, lines=option.lines, info=option.help, elem_id=elem_id)
-    if option.maximum is not None and option.maximum > 2**20:
-        return gr.Number(label=option.label, value=value, precision=0, info=option.help, elem_id=elem_id)
-    return gr.Slider(minimum=option.minimum, maximum=option.maximum, step=option.step, label=option.label, value=value, info=option.help,
-                     elem_id=elem_id)
-
-
-def _dropdown(option: Option, choices: Choices, value: Any, elem_id: str) -> Any:
-    names: Sequence[str] = option.choices or choices.of(option.source)
-    if option.optional:
-        names = [SAME_AS_MAIN, *names]
-    if value not in names and names:
-        value = names[0]
-    # Gradio 4 stops the whole generation when a pasted name is not in the list: a file may be gone since. We say so ourselves.
-    return gr.Dropdown(label=option.label, choices=list(names), value=value, info=option.help, elem_id=elem_id,
-                       allow_custom_value=bool(option.source))
+def _comparison(handlers: PageHandlers, elem_id: ElemId) -> None:
+    with gr.Accordion("Before and after", open=False, elem_id=elem_id("comparison"), elem_classes=["detailer-group"]):
+        carrier = page_only(gr.Textbox(value="", visible=False, elem_id=elem_id("comparison_text")))
+        with gr.Row(elem_classes=["detailer-buttons"]):
+            show = small_button("Show the last run", elem_id("comparison_show"))
+        gr.HTML('<div class="detailer-comparison"></div>', elem_id=elem_id("comparison_view"))
+    on_server(show.click, handlers.last_pictures, outputs=[carrier], after=f"(answer) => detailer.showComparison('{elem_id('')}', answer)")
 
 
 def _paster(field: Field) -> Callable[[Mapping[str, Any]], Any]:
@@ -95,9 +93,3 @@ def _paster(field: Field) -> Callable[[Mapping[str, Any]], Any]:
         return gr.update(value=value)
 
     return paste
-
-
-def _lower(text: str) -> str:
-    return text if text[:2].isupper() else text[:1].lower() + text[1:]
-
-

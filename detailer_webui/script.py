@@ -8,12 +8,14 @@ from typing import Any
 from modules import scripts
 
 from detailer_core.detectors.assembly import NO_DETECTOR
-from detailer_core.detectors.registry import list_detectors
 
 from . import host, page
 from .batch import detail_batch, detail_image
+from .fields import unit_fields
 from .job import Job, Workshop, begin_job
 from .page_choices import Choices
+from .page_handlers import PageHandlers
+from .presets import PresetShelf
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +38,13 @@ class DetailerScript(scripts.Script):
 
     def ui(self, is_img2img: bool) -> list[Any]:
         """The panel's components, in order; called several times by the host, and the same each time."""
-        # "mask" needs a mask picture, for which the page has no place: inpainting is the WebUI's own way to give one.
-        detectors = [info.name for info in list_detectors(host.detector_folders()) if info.name != "mask"]
+        handlers = PageHandlers(workshop=self.workshop, presets=PresetShelf(host.presets_path()), units=host.unit_count(),
+                                keys=tuple(field.key for field in unit_fields(0)))
+        detectors = handlers.detector_names()
         choices = Choices(names={"detectors": detectors, "second_detectors": [NO_DETECTOR, *detectors],
                                  "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
                                  "checkpoints": host.checkpoint_names()})
-        panel = page.build(units=host.unit_count(), choices=choices, elem_id=self.elem_id)
+        panel = page.build(choices=choices, handlers=handlers, tab="img2img" if is_img2img else "txt2img", elem_id=self.elem_id)
         self.infotext_fields = list(panel.paste)
         return list(panel.components)
 

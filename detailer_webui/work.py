@@ -151,7 +151,8 @@ def main_generation(p: Any, index: int) -> MainGeneration:
     return MainGeneration(
         prompt=_at(p.all_prompts, index), negative_prompt=_at(p.all_negative_prompts, index), seed=wrap_seed(int(_at(p.all_seeds, index))),
         subseed=wrap_seed(int(_at(p.all_subseeds, index))), subseed_strength=float(p.subseed_strength), steps=int(p.steps), place=index,
-        cfg=float(p.cfg_scale), sampler=p.sampler_name or host.sampler_names()[0], scheduler=getattr(p, "scheduler", None) or "Automatic")
+        cfg=float(p.cfg_scale), sampler=p.sampler_name or host.sampler_names()[0], scheduler=getattr(p, "scheduler", None) or "Automatic",
+        model_side=host.model_side())
 
 
 def _at(values: Sequence[Any], index: int) -> Any:

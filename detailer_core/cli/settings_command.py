@@ -29,7 +29,7 @@ def settings_command(args: argparse.Namespace) -> int:
 
 
 def _shown(option: Option) -> str:
-    default = "as main" if option.default is None else "(empty)" if option.default == "" else str(option.default)
+    default = option.unset if option.default is None else "(empty)" if option.default == "" else str(option.default)
     if option.minimum is not None:
         return f"{default}  ({option.minimum:.10g} to {option.maximum:.10g})"
     values = ", ".join(option.choices) or {"bool": "True or False"}.get(option.kind, option.kind)

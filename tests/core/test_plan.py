@@ -306,6 +306,15 @@ class Bend(DetailerHook):
         return size_wh[0] * 2, size_wh[1] * 2
 
 
+@pytest.mark.parametrize(("values", "model_side", "size"), [({}, 512, 512), ({}, 1024, 1024), ({"guide_size": 256}, 1024, 256)])
+def test_an_open_guide_size_is_the_model_s(values: dict[str, Any], model_side: int, size: int) -> None:
+    """What the model was trained at, unless the unit has a size of its own."""
+    one = row("a", side=64)
+    crop = {"guide_size_for": "crop", "sizes": "exact", "max_size": 4096} | values
+    (item,) = plan(one, crop, main=replace(MAIN, model_side=model_side)).items
+    assert min(item.size_wh) == size
+
+
 def test_a_hook_bends_the_plan() -> None:
     """Segments, regions and sizes are the hook's; a region that leaves nothing of the mask is a skip and no failure."""
     made = plan(row("x", "a", "c"), {"sizes": "multiple", "guide_size": 64}, hook=Bend())

@@ -144,7 +144,7 @@ def _events(case: Case, run: Run) -> list[str]:
             continue
         if outcome.plan is not None:
             bbox = outcome.segment.bbox_xyxy
-            rule = SizeRule(guide_size=run.settings.guide_size, guide_for=run.settings.guide_size_for, max_size=run.settings.max_size,
+            rule = SizeRule(guide_size=run.settings.guide_size or 512, guide_for=run.settings.guide_size_for, max_size=run.settings.max_size,
                             force_inpaint=run.settings.force_inpaint)
             forced = decide_size(box_size_wh(outcome.plan.segment.crop_xyxy), box_size_wh(bbox), rule).at_crop_size
             got += ["force_1x"] * forced + ["process"]

@@ -71,6 +71,9 @@ class _Shelf:
     def handle(self, name: str, **rest: Any) -> Any:
         return self.spots if name == "spots" else self.real.handle(name, **rest)
 
+    def class_names(self, name: str) -> Any:
+        return self.spots.class_names if name == "spots" else self.real.class_names(name)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 

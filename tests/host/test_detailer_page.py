@@ -55,6 +55,23 @@ class TestEveryHost:
         assert len(found) == len(set(found)) > 2 * len(options())
         assert all("detailer" in one for one in found)
 
+    def test_only_settings_are_page_defaults(self, stage: Stage) -> None:
+        """Buttons, carriers and the list of presets are kept out of the host's file of defaults; no setting is."""
+        with quiet(), gr.Blocks() as demo:
+            arguments = stage.script().ui(False)
+        saved = (gr.Button, gr.Textbox, gr.Dropdown, gr.Slider, gr.Number, gr.Checkbox)
+        own = [block for block in demo.blocks.values() if isinstance(block, saved) and not any(block is one for one in arguments)]
+        assert len(own) > 10
+        assert all(getattr(block, "do_not_save_to_config", False) for block in own)
+        assert not any(getattr(one, "do_not_save_to_config", False) for one in arguments)
+
+    def test_groups_are_the_table_s(self, stage: Stage) -> None:
+        """Every group of the table but the first is a fold of each unit, in order."""
+        with quiet(), gr.Blocks() as demo:
+            stage.script().ui(False)
+        labels = [block.label for block in demo.blocks.values() if "_unit_1_group_" in str(getattr(block, "elem_id", ""))]
+        assert labels == list(dict.fromkeys(option.group for option in options().values()))[1:]
+
     def test_building_has_no_side_effects(self, stage: Stage) -> None:
         """Building the panel again and again gives the same, registers nothing, changes no option, and touches no model."""
         world = stage.world

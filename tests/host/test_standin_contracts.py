@@ -55,10 +55,12 @@ def _is_foreign(value: Any) -> bool:
 
 
 def shape(function: Any) -> list[tuple[str, str, Any]]:
-    """Name, kind and default of each parameter of a real function."""
+    """Name, kind and default of each parameter of a real function, as it is written in the stand-in: gradio wraps it, and it may itself
+    take another's signature by `functools.wraps`, which the contracts do not follow."""
+    written = inspect.unwrap(function, stop=lambda one: "standin" in one.__code__.co_filename)
     kinds = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**", inspect.Parameter.KEYWORD_ONLY: "keyword"}
     return [(one.name, kinds.get(one.kind, "plain"), "none" if one.default is inspect.Parameter.empty else ("is", one.default))
-            for one in inspect.signature(function).parameters.values()]
+            for one in inspect.signature(written, follow_wrapped=False).parameters.values()]
 
 
 def agrees(mine: list[tuple[str, str, Any]], theirs: list[contracts.Parameter]) -> bool:

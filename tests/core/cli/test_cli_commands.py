@@ -75,11 +75,11 @@ def test_settings_lists_every_option(cli: Call) -> None:
     assert "--set guide_size=768" in answer.out
     text = " ".join(answer.out.split())
     for option in options().values():
-        default = "as main" if option.default is None else str(option.default) or "(empty)"
+        default = option.unset if option.default is None else str(option.default) or "(empty)"
         assert f" {option.name} = {default} (" in text
         assert " ".join(option.help.split()) in text
         assert all(choice in text for choice in option.choices)
-    assert "guide_size = 512 (64 to 4096)" in text
+    assert "guide_size = by model (64 to 4096)" in text
     assert "force_inpaint = True (True or False)" in text
 
 

@@ -1,5 +1,6 @@
 """Plays `modules.ui_components`: the host's gradio components, on gradio 3 and 4."""
 
+import functools
 import inspect
 
 import gradio as gr
@@ -104,7 +105,8 @@ def _set_up(box, value, kwargs):
     if box.accordion_id is None:
         box.accordion_id = f"input-accordion-{kind.global_index}"
         kind.global_index += 1
-    gr.Checkbox.__init__(box, value, **{**kwargs, "elem_id": f"{box.accordion_id}-checkbox", "visible": False})
+    # The hosts make it invisible, which takes it out of the page with a later gradio 4 than theirs; here the page's style hides it.
+    gr.Checkbox.__init__(box, value, **{**kwargs, "elem_id": f"{box.accordion_id}-checkbox", "elem_classes": ["standin-hidden"]})
     box.change(fn=None, inputs=[box], **{_JS: f'function(checked){{ inputAccordionChecked("{box.accordion_id}", checked); }}'})
     box.accordion = gr.Accordion(kwargs.get("label", "Accordion"), open=value, elem_id=box.accordion_id,
                                  elem_classes=["input-accordion"])
@@ -121,6 +123,7 @@ if _world.host.new_backend:
 
         global_index = 0
 
+        @functools.wraps(gr.Checkbox.__init__)  # gradio asks the signature what to tell the browser
         def __init__(self, value=None, setup=False, **kwargs):
             """Keeps what it is given."""
             if setup:
