@@ -201,12 +201,12 @@ class DetectorShelf:
         info = self._found(wanted)
         return None if info.name in _INSTANT else (info.name, self._stamp(info))
 
-    def release(self, name: str) -> None:
+    def release(self, wanted: str | DetectorInfo) -> None:
         """Forget one detector, not what it has found; what is not known is not on the shelf."""
         with contextlib.suppress(DetectorNotFoundError):
-            name = self.find(name).name
-        with self._lock:
-            self._kept.pop(name, None)
+            name = self._found(wanted).name
+            with self._lock:
+                self._kept.pop(name, None)
 
     def unload(self) -> None:
         """Forget every detector and all that was found; those still in use elsewhere live until they are let go there."""
@@ -299,7 +299,7 @@ class ShelvedDetector:
         if found is None:
             found = self._shelf.seen.put(key, detect_tiled(self._shelf.get(self._info), picture_hwc, options, self._tiling))
         if not self._keep:
-            self._shelf.release(self._info.name)
+            self._shelf.release(self._info)
         return found
 
 
