@@ -155,6 +155,9 @@ class UnitSettings:
     refiner_ratio: float = _option(0.2, "Refiner share", "Share of the steps that the refiner does.", "Sampling", minimum=0.0, maximum=1.0, step=0.01)
     refiner_prompt: str = _option("", "Refiner prompt", "Text for the refiner; empty = the segment's.", "Sampling")
     refiner_negative_prompt: str = _option("", "Refiner negative prompt", "Negative text for the refiner; empty = the segment's.", "Sampling")
+    hires: Literal["after", "before", "both"] = _option(
+        "after", "With hires fix", "Where a WebUI's hires fix enlarges the picture: redraw parts after that, before it (in the first pass's picture) "
+        "or both. Without hires fix it does nothing.", "Sampling")
 
     feather: int = _option(5, "Feather", "Soft edge of what is pasted, in pixels.", "Blending", minimum=0, maximum=100, step=1)
     noise_mask: bool = _option(True, "Noise mask", "Redraw only inside the mask; off = the whole crop is redrawn, the mask is pasted.", "Blending")

@@ -10,7 +10,7 @@ from modules import scripts
 from detailer_core.detectors.assembly import NO_DETECTOR
 from detailer_core.detectors.registry import list_detectors
 
-from . import host, page
+from . import first_pass, host, page
 from .batch import detail_batch, detail_image
 from .job import Job, Workshop, begin_job
 from .page_choices import Choices
@@ -50,7 +50,9 @@ class DetailerScript(scripts.Script):
         setattr(p, _ATTRIBUTE, None)
         if getattr(p, "_ad_inner", False):  # a pass inside another detailer, not a picture of the user's
             return
-        setattr(p, _ATTRIBUTE, begin_job(p, args, self.workshop))
+        job = begin_job(p, args, self.workshop)
+        setattr(p, _ATTRIBUTE, job)
+        first_pass.watch(p, job, self.workshop)
 
     def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
         """All pictures of a batch, before the host makes files of them one after another."""

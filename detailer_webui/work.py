@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from detailer_core.unit import DoneParts, UnitResult, UnitTools, find_segments, 
 from . import host
 from .ahead import Finished, Remark
 from .engine import WebuiEngine
-from .job import Job, Workshop
+from .job import Job, Moment, Workshop
 from .keep_state import kept_state
 
 logger = logging.getLogger(__name__)
@@ -37,13 +37,12 @@ T = TypeVar("T")
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Sheet:
-    """One picture at work: as it was given, as it is now (float `[1, C, H, W]`), and what is to be said of it.
+    """One picture at work (float `[1, C, H, W]`), and what is to be said of it.
 
     index: its number in the job. done: what its units have redrawn so far.
     """
 
     index: int
-    given: Image.Image
     picture: torch.Tensor
     changed: bool = False
     done: DoneParts = field(default_factory=DoneParts)
@@ -63,23 +62,36 @@ class _Sheet:
             self.say(f"{what} failed: {type(error).__name__}: {error}")
         return None
 
-    def finish(self) -> Finished:
-        image = self.attempt("the picture", self._image) if self.changed else None
-        return Finished(image=image or self.given, remarks=tuple(self.remarks))
+    def finish(self, given: Image.Image) -> Finished:
+        image = self.attempt("the picture", partial(self._image, given)) if self.changed else None
+        return Finished(image=image or given, remarks=tuple(self.remarks))
 
-    def _image(self) -> Image.Image:
+    def _image(self, given: Image.Image) -> Image.Image:
         image = to_pil(self.picture.cpu())
-        image.info = dict(self.given.info)
+        image.info = dict(given.info)
         return image
 
 
 def detail_pictures(p: Any, images: Sequence[Image.Image], indices: Sequence[int], job: Job, workshop: Workshop) -> list[Finished]:
     """The pictures with these numbers in the job, after all units, planned together. Raises: whatever turning them into tensors does."""
     device = host.working_device(sum(image.width * image.height for image in images))
-    sheets = [_Sheet(index=index, given=image, picture=from_pil(image).to(device)) for index, image in zip(indices, images, strict=True)]
-    for number, settings in job.units.items():
+    sheets = [_Sheet(index=index, picture=from_pil(image).to(device)) for index, image in zip(indices, images, strict=True)]
+    _all_units(p, sheets, "end", job, workshop)
+    return [sheet.finish(image) for sheet, image in zip(sheets, images, strict=True)]
+
+
+def detail_first_pass(p: Any, pictures: Sequence[torch.Tensor], indices: Sequence[int], job: Job, workshop: Workshop) -> list[torch.Tensor]:
+    """The pictures of a first pass (float 0..1 `[1, 3, H, W]`) after the units that work before hires fix, on the device that they were on."""
+    device = host.working_device(sum(picture.shape[-1] * picture.shape[-2] for picture in pictures))
+    sheets = [_Sheet(index=index, picture=picture.float().to(device)) for index, picture in zip(indices, pictures, strict=True)]
+    _all_units(p, sheets, "first pass", job, workshop)
+    job.earlier.update({sheet.index: tuple(replace(remark, text=f"first pass, {remark.text}") for remark in sheet.remarks) for sheet in sheets})
+    return [sheet.picture.to(picture) for sheet, picture in zip(sheets, pictures, strict=True)]
+
+
+def _all_units(p: Any, sheets: Sequence[_Sheet], moment: Moment, job: Job, workshop: Workshop) -> None:
+    for number, settings in job.units_at(moment).items():
         _unit(p, number, settings, sheets, job, workshop)
-    return [sheet.finish() for sheet in sheets]
 
 
 def _unit(p: Any, number: int, settings: UnitSettings, sheets: Sequence[_Sheet], job: Job, workshop: Workshop) -> None:
