@@ -56,6 +56,7 @@ class Sampling:
     space, at least 1. subseed_strength: 0..1. differential: the noise mask is a threshold per step and not a blend (differential
     diffusion). inpaint_model: the loaded checkpoint is to be shown the masked picture. checkpoint: "" = the loaded one.
     scheduler: a label of the engine's; "" and "Automatic" leave it to the engine. sigmas: makes the noise levels instead of the scheduler.
+    vae, modules, clip_skip, noise_multiplier, distilled_cfg: what the settings of these names say; empty or None = as the engine would without.
     """
 
     steps: int = 20
@@ -72,6 +73,11 @@ class Sampling:
     refiner: Refiner | None = None
     control: SegmentControl | None = None
     sigmas: SigmaMaker | None = None
+    vae: str = ""
+    modules: tuple[str, ...] = ()
+    clip_skip: int | None = None
+    noise_multiplier: float | None = None
+    distilled_cfg: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -39,8 +39,10 @@ class WebuiEngine:
     def capabilities(self) -> Capabilities:
         """All of diffusion; samplers and schedulers as the host has them."""
         schedulers = host.scheduler_names()
+        modules = host.takes_modules()
         return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, sigmas=True, samplers=host.sampler_names(),
-                            schedulers=("Automatic", *schedulers) if schedulers else ())
+                            schedulers=("Automatic", *schedulers) if schedulers else (), vae=not modules, modules=modules, clip_skip=True,
+                            noise_multiplier=True, distilled_cfg=hasattr(self.p, "distilled_cfg_scale"))
 
     @property
     def memory_key(self) -> str:
@@ -118,9 +120,21 @@ class WebuiEngine:
         if hasattr(p, "scheduler"):
             fields["scheduler"] = sampling.scheduler
         if hasattr(p, "distilled_cfg_scale"):
-            fields["distilled_cfg_scale"] = p.distilled_cfg_scale
-        if sampling.checkpoint:
-            fields["override_settings"]["sd_model_checkpoint"] = host.checkpoint_title(sampling.checkpoint) or sampling.checkpoint
+            fields["distilled_cfg_scale"] = p.distilled_cfg_scale if sampling.distilled_cfg is None else sampling.distilled_cfg
+        if sampling.noise_multiplier is not None:
+            fields["initial_noise_multiplier"] = sampling.noise_multiplier
+        fields["override_settings"] |= _overrides(sampling)
         if sampling.refiner is not None:
             fields |= {"refiner_checkpoint": sampling.refiner.checkpoint, "refiner_switch_at": 1 - sampling.refiner.ratio}
         return WaveJob(**fields)
+
+
+def _overrides(sampling: Sampling) -> dict[str, Any]:
+    """Options that the host sets for a wave and puts back after it."""
+    wanted = {
+        "sd_model_checkpoint": sampling.checkpoint and (host.checkpoint_title(sampling.checkpoint) or sampling.checkpoint),
+        "sd_vae": sampling.vae,
+        "forge_additional_modules": host.module_files(sampling.modules),
+        "CLIP_stop_at_last_layers": sampling.clip_skip,
+    }
+    return {name: value for name, value in wanted.items() if value}

@@ -15,6 +15,7 @@ import torch
 from modules import devices, processing, shared
 from torch import Tensor
 
+from . import host
 from .ahead import Remark
 from .job import Job, Workshop
 from .keep_state import kept_generators
@@ -83,7 +84,10 @@ class _HiresPass:
         pictures = ((given + 1) / 2).clamp(0, 1)
         # The host samples in half precision, which is too coarse for crops and masks. A detail pass switches it on for itself.
         with devices.without_autocast():
-            done = torch.cat(detail_first_pass(self.p, list(pictures[:, None]), self._indices(len(given)), self.job, self.workshop))
+            try:
+                done = torch.cat(detail_first_pass(self.p, list(pictures[:, None]), self._indices(len(given)), self.job, self.workshop))
+            finally:
+                host.load_main_model()  # the host does so itself before the next batch, but not before hires fix
         return torch.where(done == pictures, given, done * 2 - 1)
 
     def _latents(self, samples: Tensor, given: Tensor, done: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
             one = prompt_parser.SdConditioning([prompt], copy_from=required_prompts)
             with self._size_as_it_matters():
                 params = self._cond_key(one, steps, _plain(extra_network_data), hires_steps)
-            return function.__name__, one.is_negative_prompt, host.model_key(), repr(params)
+            return function.__name__, one.is_negative_prompt, host.model_key(), host.text_key(), repr(params)
 
         return self.memory.conds.join([self.memory.conds.get(key(prompt), lambda prompt=prompt: encode(prompt)) for prompt in required_prompts])
 

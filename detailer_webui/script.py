@@ -40,7 +40,7 @@ class DetailerScript(scripts.Script):
         detectors = [info.name for info in list_detectors(host.detector_folders()) if info.name != "mask"]
         choices = Choices(names={"detectors": detectors, "second_detectors": [NO_DETECTOR, *detectors],
                                  "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
-                                 "checkpoints": host.checkpoint_names()})
+                                 "checkpoints": host.checkpoint_names(), "vaes": host.vae_names()})
         panel = page.build(units=host.unit_count(), choices=choices, elem_id=self.elem_id)
         self.infotext_fields = list(panel.paste)
         return list(panel.components)

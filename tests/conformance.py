@@ -343,6 +343,10 @@ class EngineConformance:
                 "noise_mask_feather": (can.differential, replace(plain, differential=True)),
                 "inpaint_model": (can.inpaint_model, replace(plain, inpaint_model=True)), "refiner": (can.refiner, replace(plain, refiner=refiner)),
                 "checkpoint": (can.checkpoint, replace(plain, checkpoint="x")),
+                "vae": (can.vae, replace(plain, vae="x")), "modules": (can.modules, replace(plain, modules=("x",))),
+                "clip_skip": (can.clip_skip, replace(plain, clip_skip=2)),
+                "noise_multiplier": (can.noise_multiplier, replace(plain, noise_multiplier=0.5)),
+                "distilled_cfg": (can.distilled_cfg, replace(plain, distilled_cfg=2.0)),
                 "sampler": (not can.samplers, replace(plain, sampler="no such sampler")),
                 "scheduler": (not can.schedulers, replace(plain, scheduler="no such scheduler"))}
         check_supported(engine, plain, DetailerHook())

@@ -42,6 +42,11 @@ class Capabilities:
     regions: bool = False
     sigmas: bool = False
     inversion: bool = False
+    vae: bool = False
+    modules: bool = False
+    clip_skip: bool = False
+    noise_multiplier: bool = False
+    distilled_cfg: bool = False
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
 
@@ -120,6 +125,11 @@ def check_supported(engine: Engine, sampling: Sampling, hook: DetailerHook) -> N
         "inpaint_model": (sampling.inpaint_model and not can.inpaint_model, "inpainting models"),
         "refiner": (sampling.refiner is not None and not can.refiner, "a refiner"),
         "checkpoint": (bool(sampling.checkpoint) and not can.checkpoint, "another checkpoint"),
+        "vae": (bool(sampling.vae) and not can.vae, "another VAE; leave it open, in Forge name the VAE in modules"),
+        "modules": (bool(sampling.modules) and not can.modules, "other modules, which only Forge has; leave it empty, elsewhere choose a vae"),
+        "clip_skip": (sampling.clip_skip is not None and not can.clip_skip, "another clip skip; leave it open"),
+        "noise_multiplier": (sampling.noise_multiplier is not None and not can.noise_multiplier, "a noise multiplier; leave it open"),
+        "distilled_cfg": (sampling.distilled_cfg is not None and not can.distilled_cfg, "a distilled CFG scale, which only Forge has; leave it open"),
         "control": (sampling.control is not None and not can.control, "a ControlNet for a segment"),
         "sigmas": (sampling.sigmas is not None and not can.sigmas, "noise levels made by a function"),
         "hook": (hook.needs_latents and not can.latents, f"hook '{hook.name}', which works on latents"),

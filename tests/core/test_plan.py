@@ -165,6 +165,18 @@ def test_labels_choose_texts() -> None:
     assert [i.prompt for i in plan(row("cat"), {"prompt": "[LAB][face]smile"}).items] == ["main"]
 
 
+@pytest.mark.parametrize(("loras", "prompt", "expected"), [
+    ("as-prompt", "", "main <lora:x:1>"), ("as-prompt", "red", "red"), ("as-prompt", "[PROMPT], red[SEP]", "main <lora:x:1>, red"),
+    ("keep", "", "main <lora:x:1>"), ("keep", "red", "red <lora:x:1>"), ("keep", "red <lora:x:0.2>", "red <lora:x:0.2>"),
+    ("keep", "[PROMPT], red[SEP]", "main <lora:x:1>, red"), ("keep", "[CONCAT]red", "main <lora:x:1> BREAK red"),
+    ("drop", "", "main"), ("drop", "red <lora:x:0.2>", "red <lora:x:0.2>"), ("drop", "[PROMPT], red[SEP]", "main , red"),
+    ("drop", "[CONCAT]red <lora:y>", "main  BREAK red <lora:y>")])
+def test_loras_of_the_main_prompt(loras: str, prompt: str, expected: str) -> None:
+    """They come with the main prompt's text, are added to any, or are left out; those in the unit's own text always stay."""
+    main = replace(MAIN, prompt="main <lora:x:1>")
+    assert plan(row("a"), {"prompt": prompt, "main_loras": loras}, main=main).items[0].prompt == expected
+
+
 def test_concat_and_main_prompt_tokens() -> None:
     """[CONCAT] adds to the main prompt, [PROMPT] stands for it, an item's own seed replaces seed + index."""
     assert plan(row("a"), {"prompt": "[CONCAT]more"}).items[0].prompt == "main BREAK more"

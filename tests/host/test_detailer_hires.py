@@ -11,6 +11,7 @@ import pytest
 import standin
 import torch
 from scenes import SIDE, Stage, cells, difference, inside, notes, overlapping, pixels
+from test_detailer_state import snapshot
 
 every_host = pytest.mark.parametrize("played", list(standin.HOSTS), indirect=True, scope="module")
 pixel_upscaler: dict[str, Any] = {"enable_hr": True, "hr_scale": 2, "hr_upscaler": "Nearest", "denoising_strength": 0.5}
@@ -58,8 +59,6 @@ class TestEveryHost:
 
     def test_nothing_leaks(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """Networks, options, progress and the job's fields are as before when hires fix goes on."""
-        from test_detailer_state import snapshot
-
         first_pass, leaks = import_module("detailer_webui.first_pass"), []
         detail = first_pass.detail_first_pass
 
@@ -74,6 +73,13 @@ class TestEveryHost:
         monkeypatch.setattr(first_pass, "detail_first_pass", watched)
         stage.txt2img({"hires": "both", "prompt": "red <lora:other:1>", "checkpoint": "fake"}, **pixel_upscaler, prompt="a face <lora:main:0.5>")
         assert leaks == [] and len(stage.detail_calls) == 2 and stage.world.network_log[-1] == (("main", 0.5),)
+
+    def test_the_main_model_is_back_for_hires_fix(self, stage: Stage) -> None:
+        """A unit with another checkpoint leaves hires fix the main one: outside of the spots nothing changes."""
+        plain = stage.txt2img(**pixel_upscaler)
+        stage.reset()
+        result = stage.txt2img({"hires": "before", "checkpoint": "other"}, **pixel_upscaler)
+        assert len(stage.detail_calls) == 1 and not (difference(plain.images[0], result.images[0]) > 0)[~twice(inside(cells(2), grow=8))].any()
 
     def test_an_error_does_not_cost_the_picture(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """A detector that fails, or our own code, leaves the picture as without Detailer, and the infotext says why."""

@@ -15,9 +15,10 @@ from detailer_core.errors import EngineError, EngineUnsupportedError
 from detailer_core.hooks import DetailerHook
 from detailer_core.sampling import Refiner, Sampling
 
-EVERYTHING = Capabilities(inpaint_model=True, refiner=True, checkpoint=True)
+EVERYTHING = Capabilities(inpaint_model=True, refiner=True, checkpoint=True, vae=True, modules=True, clip_skip=True, noise_multiplier=True,
+                          distilled_cfg=True)
 DEMANDING = Sampling(cycles=2, differential=True, inpaint_model=True, checkpoint="other", refiner=Refiner(checkpoint="fine", ratio=0.2),
-                     sampler="Euler", scheduler="Karras")
+                     sampler="Euler", scheduler="Karras", vae="a.pt", modules=("b.pt",), clip_skip=2, noise_multiplier=0.0, distilled_cfg=0.0)
 
 
 class LatentHook(DetailerHook):
@@ -52,6 +53,11 @@ def test_an_engine_that_can_do_all_is_asked_anything() -> None:
     ({"inpaint_model": False}, "inpaint_model: the engine 'stub' does not support inpainting models"),
     ({"refiner": False}, "refiner: the engine 'stub' does not support a refiner"),
     ({"checkpoint": False}, "checkpoint: the engine 'stub' does not support another checkpoint"),
+    ({"vae": False}, "vae: the engine 'stub' does not support another VAE; leave it open, in Forge name the VAE in modules"),
+    ({"modules": False}, "modules: the engine 'stub' does not support other modules, which only Forge has; leave it empty, elsewhere choose a vae"),
+    ({"clip_skip": False}, "clip_skip: the engine 'stub' does not support another clip skip; leave it open"),
+    ({"noise_multiplier": False}, "noise_multiplier: the engine 'stub' does not support a noise multiplier; leave it open"),
+    ({"distilled_cfg": False}, "distilled_cfg: the engine 'stub' does not support a distilled CFG scale, which only Forge has; leave it open"),
     ({"latents": False}, "hook: the engine 'stub' does not support hook 'LatentHook', which works on latents"),
     ({"samplers": ("DDIM", "LMS")}, "sampler: the engine 'stub' does not support sampler 'Euler'; it has DDIM, LMS"),
     ({"schedulers": ("Simple",)}, "scheduler: the engine 'stub' does not support scheduler 'Karras'; it has Simple"),
