@@ -237,6 +237,8 @@ def resolve_sampling(settings: UnitSettings, main: MainGeneration) -> Sampling:
         checkpoint=settings.checkpoint or "",
         refiner=refiner,
         sigmas=main.sigmas,
+        masked_content=settings.masked_content if settings.noise_mask else "original",
+        restore_face=settings.restore_face,
         vae=settings.vae or "",
         modules=tuple(name.strip() for name in settings.modules.split(",") if name.strip()),
         clip_skip=settings.clip_skip,

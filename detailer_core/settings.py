@@ -153,6 +153,9 @@ class UnitSettings:
                                minimum=0, maximum=2**32 - 1, step=1, shown=0)
     cycle: int = _option(1, "Cycles", "How often each part is redrawn, in latent space, before it is pasted.", "Sampling",
                          minimum=1, maximum=10, step=1)
+    masked_content: Literal["original", "fill", "latent-noise", "latent-nothing"] = _option(
+        "original", "Masked content", "What redrawing starts from inside the noise mask: the part, the colours around it, noise, or nothing. All but "
+        "the first need a high denoising strength.", "Sampling")
     inpaint_model: bool = _option(False, "Inpaint model", "The loaded checkpoint is an inpainting model: show it the masked picture.", "Sampling")
     checkpoint: str | None = _option(None, "Checkpoint", "Model for the redrawn parts.", "Sampling", source="checkpoints")
     vae: str | None = _option(None, "VAE", "What decodes the redrawn parts; 'Automatic' is the checkpoint's own. Forge has modules instead.",
@@ -169,6 +172,7 @@ class UnitSettings:
     refiner_ratio: float = _option(0.2, "Refiner share", "Share of the steps that the refiner does.", "Sampling", minimum=0.0, maximum=1.0, step=0.01)
     refiner_prompt: str = _option("", "Refiner prompt", "Text for the refiner; empty = the segment's.", "Sampling")
     refiner_negative_prompt: str = _option("", "Refiner negative prompt", "Negative text for the refiner; empty = the segment's.", "Sampling")
+    restore_face: bool = _option(False, "Restore face", "The WebUI's face restoration goes over each redrawn part before it is pasted.", "Sampling")
     hires: Literal["after", "before", "both"] = _option(
         "after", "With hires fix", "Where a WebUI's hires fix enlarges the picture: redraw parts after that, before it (in the first pass's picture) "
         "or both. Without hires fix it does nothing.", "Sampling")

@@ -7,7 +7,9 @@ from collections.abc import Hashable
 from contextlib import closing
 from typing import Any
 
+import torch
 from modules import devices, extra_networks, processing, prompt_parser, shared
+from torch import Tensor
 
 from detailer_core.engines.base import Capabilities, Control, Redrawn, WaveRequest
 from detailer_core.errors import DetailerError, EngineError, EngineMemoryError, EngineUnsupportedError
@@ -17,6 +19,7 @@ from detailer_core.sampling import Sampling
 from . import host
 from .device_memory import is_out_of_memory
 from .engine_memory import EngineMemory
+from .faces import face_restorer, restore_faces
 from .nested import WaveJob, placeholder_pictures
 
 logger = logging.getLogger(__name__)
@@ -42,7 +45,7 @@ class WebuiEngine:
         modules = host.takes_modules()
         return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, sigmas=True, samplers=host.sampler_names(),
                             schedulers=("Automatic", *schedulers) if schedulers else (), vae=not modules, modules=modules, clip_skip=True,
-                            noise_multiplier=True, distilled_cfg=hasattr(self.p, "distilled_cfg_scale"))
+                            noise_multiplier=True, distilled_cfg=hasattr(self.p, "distilled_cfg_scale"), restore_face=face_restorer() is not None)
 
     @property
     def memory_key(self) -> str:
@@ -101,7 +104,14 @@ class WebuiEngine:
                                     f"{request.images_bchw.shape[-1]}x{request.images_bchw.shape[-2]}; lower max_size")
         if job.redrawn is None:
             return Redrawn(images_bchw=request.images_bchw, finished=False)
-        return Redrawn(images_bchw=job.redrawn)
+        return Redrawn(images_bchw=self._restored(job.redrawn) if request.sampling.restore_face else job.redrawn)
+
+    def _restored(self, images_bchw: Tensor) -> Tensor:
+        try:
+            return torch.stack([restore_faces(image) for image in images_bchw])
+        except Exception as error:
+            logger.exception("face restoration failed")
+            raise EngineError(f"face restoration failed: {type(error).__name__}: {error}") from error
 
     def _job(self, request: WaveRequest) -> WaveJob:
         p, sampling = self.p, request.sampling

@@ -175,13 +175,13 @@ class _Backend:
         job.steps, job.cfg_scale, job.denoising_strength = sampling.steps, sampling.cfg, sampling.denoise
         if steps_changed:
             job.setup_conds()
-        job.blender.begin_cycle()
+        job.blender.begin_cycle(given.kept_bchw)
         samples = job.sampler.sample_img2img(job, given.latents_bchw, given.noise_bchw, job.c, job.uc, image_conditioning=job.image_conditioning)
         # The host returns half-done latents as if they were done; only its state tells.
         state = shared.state
         if state.interrupted or state.skipped or state.stopping_generation:
             return None
-        return job.blender.last(samples, given.latents_bchw, job.sampler)
+        return job.blender.last(samples, given.outside, job.sampler)
 
     def decode(self, request: WaveRequest, latents_bchw: Tensor) -> Tensor:
         """The pictures, float 0..1."""
@@ -200,16 +200,18 @@ class MaskBlender:
         self.active = any(mask is not None for mask in request.noise_masks)
         self.differential = request.sampling.differential
         self.first: float | None = None
+        self.kept: Tensor | None = None
 
-    def begin_cycle(self) -> None:
-        """Forget the first noise level of the cycle before."""
-        self.first = None
+    def begin_cycle(self, kept_bchw: Tensor | None) -> None:
+        """Forget the cycle before. kept_bchw: latents of what stays, where they are not those that sampling starts from."""
+        self.first, self.kept = None, kept_bchw
 
     def blend(self, args: Any) -> None:
         """Called by the host at each step with its `MaskBlendArgs`."""
         if self.active:
             mask = self._mask_at(args).to(args.current_latent)
-            args.blended_latent = args.current_latent * mask + args.init_latent.to(args.current_latent) * (1 - mask)
+            kept = args.init_latent if self.kept is None else self.kept
+            args.blended_latent = args.current_latent * mask + kept.to(args.current_latent) * (1 - mask)
 
     def _mask_at(self, args: Any) -> Tensor:
         if not self.differential:

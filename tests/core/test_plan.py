@@ -61,6 +61,12 @@ def reasons(made: Plan) -> list[tuple[int, str]]:
     return [(s.index, s.reason) for s in made.skips]
 
 
+def test_masked_content_needs_a_noise_mask() -> None:
+    """Without one there is nothing that could be covered, and no engine is asked for it."""
+    assert plan(row("a"), {"masked_content": "latent-noise"}).items[0].sampling.masked_content == "latent-noise"
+    assert plan(row("a"), {"masked_content": "latent-noise", "noise_mask": False}).items[0].sampling.masked_content == "original"
+
+
 def test_no_segments_make_an_empty_plan() -> None:
     """Nothing is planned, nothing is left out; no pictures are no error."""
     for made in (plan(row()), make_plan([], UnitSettings())):
