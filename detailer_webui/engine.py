@@ -20,6 +20,7 @@ from . import host
 from .device_memory import is_out_of_memory
 from .engine_memory import EngineMemory
 from .faces import face_restorer, restore_faces
+from .guest_scripts import guests_of
 from .nested import WaveJob, placeholder_pictures
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class WebuiEngine:
     def __init__(self, p: Any, memory: EngineMemory) -> None:
         self.p = p
         self.memory = memory
+        self.guests = guests_of(p)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -60,6 +62,8 @@ class WebuiEngine:
     def wave_limit(self, sampling: Sampling) -> int:
         """1 where the sampler or the model looks at the whole batch; the log says so once."""
         reason = f"the sampler {sampling.sampler} looks at the whole batch" if sampling.sampler in _ALONE else host.why_alone()
+        if self.guests and not reason:
+            reason = "other scripts run inside the detail pass, and may take the first prompt or seed for all"
         if reason:
             self.memory.tell_once(f"segments are sampled one by one, because {reason}")
         return 1 if reason else 64
@@ -87,7 +91,7 @@ class WebuiEngine:
         job, memory_is_full = self._job(request), False
         try:
             with closing(job):
-                job.prepare(request, control, self.memory)
+                job.prepare(request, control, self.memory, self.guests)
                 processing.process_images(job)
         except DetailerError:
             raise

@@ -18,3 +18,6 @@ def add_options() -> None:
         "architecture; that executes what the file holds", gr.Textbox, {"lines": 3}, section=section, restrict_api=True))
     shared.opts.add_option("detailer_unit_count", shared.OptionInfo(
         4, "Number of units on the page", gr.Slider, {"minimum": 1, "maximum": 10, "step": 1}, section=section).needs_reload_ui())
+    shared.opts.add_option("detailer_scripts", shared.OptionInfo(
+        "", "Scripts that run inside the detail pass", gr.Textbox, {"placeholder": "for example: dynamic_thresholding, negpip"},
+        section=section).info("file names without .py, separated by commas; with any, segments are sampled one by one"))
