@@ -20,7 +20,7 @@ import gradio as gr
 from modules import scripts
 
 class Regional(scripts.Script):
-    """Keeps the job that it saw in process, its number of regions and what it does at each step."""
+    """Keeps the job that it saw in process, and notes each call."""
     job, calls = None, []
 
     def title(self):
@@ -93,7 +93,6 @@ def inner(stage: Stage) -> list[Any]:
 
 def run(stage: Stage, *units: dict[str, Any], **fields: Any) -> Any:
     """A job with the script's arguments 3 and "own"."""
-    stage.world.faults.stops = {}
     arguments = {scenes.TITLE: [bool(units), *({**scenes.UNIT, **unit} for unit in units)], "Regional": [3, "own"]}
     return stage.world.run_txt2img(arguments, prompt="a face", width=scenes.SIDE, height=scenes.SIDE, **fields)
 
