@@ -34,6 +34,7 @@ class CycleInput:
     latents_bchw, noise_bchw: same shape, the noise with standard deviation 1. cycle: 0-based, of `cycles`. seeds: of this cycle, one a segment.
     masks_b1hw: the noise masks, 0..1, at the latents' size; None = redraw all. invert: gives the noise, shaped as the latents, from which the
     model's deterministic sampler would come back to the latents of the pass it is given; raises EngineUnsupportedError where the engine cannot.
+    kept_bchw: what stays outside of the masks, where that is not `latents_bchw`.
     """
 
     latents_bchw: Tensor
@@ -44,6 +45,12 @@ class CycleInput:
     seeds: tuple[int, ...]
     masks_b1hw: Tensor | None = None
     invert: Callable[[CycleInput], Tensor] = _cannot_invert
+    kept_bchw: Tensor | None = None
+
+    @property
+    def outside(self) -> Tensor:
+        """The latents that stay outside of the masks."""
+        return self.latents_bchw if self.kept_bchw is None else self.kept_bchw
 
 
 class DetailerHook:

@@ -22,7 +22,7 @@ from .segments import Segment, Segments
 from .settings import UnitSettings
 from .sizing import fit
 from .waves import WaveItem, group
-from .wildcards import Choice, Dialect, WildcardLibrary, parse, segment_prompt
+from .wildcards import Choice, Dialect, WildcardLibrary, add_networks, parse, segment_prompt, without_networks
 
 SkipReason: TypeAlias = Literal["empty-mask", "prompt-skip", "prompt-stop", "big", "upscale", "zero"]
 
@@ -237,6 +237,13 @@ def resolve_sampling(settings: UnitSettings, main: MainGeneration) -> Sampling:
         checkpoint=settings.checkpoint or "",
         refiner=refiner,
         sigmas=main.sigmas,
+        masked_content=settings.masked_content if settings.noise_mask else "original",
+        restore_face=settings.restore_face,
+        vae=settings.vae or "",
+        modules=tuple(name.strip() for name in settings.modules.split(",") if name.strip()),
+        clip_skip=settings.clip_skip,
+        noise_multiplier=settings.noise_multiplier,
+        distilled_cfg=settings.distilled_cfg,
     )
 
 
@@ -297,14 +304,21 @@ class _Picture:
                          multiple=self.policy.size_multiple, max_size=settings.max_size)
         segment = with_crop(segment, crop)  # never smaller, so the mask's box stays
         seed = wrap_seed(self.seed + index if choice.seed is None else choice.seed)
-        prompt = main.prompt if segment.prompt is None else segment.prompt
-        if segment.prompt is None or choice.text:
-            prompt = self._text(choice, prompt, seed, concat[0])
+        prompt = self._prompt(choice, segment, seed, concat[0])
         return SegmentPlan(index=index, picture=self.picture, segment=segment, size_wh=size, mask_xyxy=mask_xyxy,
                            paste_xyxy=paste_area(mask_xyxy, segment.crop_xyxy, settings.feather), prompt=prompt,
                            negative_prompt=self._text(negative, main.negative_prompt, seed, concat[1]), seed=seed,
                            subseed=wrap_seed(main.subseed + index), feather=settings.feather, noise_mask_feather=settings.noise_mask_feather,
                            sampling=replace(self.sampling, control=segment.control), regions=self._regions(segment))
+
+    def _prompt(self, choice: Choice, segment: Segment, seed: int, concat: bool) -> str:
+        main, loras = self.job.main.prompt, self.settings.main_loras
+        prompt = segment.prompt
+        if prompt is None:
+            prompt = without_networks(main) if loras == "drop" else main
+        if segment.prompt is None or choice.text:
+            prompt = self._text(choice, prompt, seed, concat)
+        return add_networks(prompt, main) if loras == "keep" else prompt
 
     def _regions(self, segment: Segment) -> tuple[Region, ...]:
         size_wh = self.job.segments.size_wh

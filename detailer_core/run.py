@@ -20,6 +20,7 @@ from .errors import EngineError, EngineMemoryError, EngineUnsupportedError, Hook
 from .geometry import Box, box_size_wh, shift
 from .hooks import DetailerHook, GuardedHook
 from .image_ops import all_finite, as_rgb, blur_mask, crop, paste_, split_alpha
+from .masked_fill import fill_masked
 from .plan import Plan, SegmentPlan, Skip, Wave
 from .resample import resample
 from .segments import Segment
@@ -220,7 +221,8 @@ class _Run:
         if item.sampling.noise_mask:
             same = item.noise_mask_feather == item.feather
             noise_mask = paste_mask if same else blur_mask(mask, item.noise_mask_feather, inner_xyxy=inner)
-        enlarged = resample(colour, item.size_wh, self.plan.settings.resampler)
+        source = fill_masked(colour, noise_mask) if noise_mask is not None and item.sampling.masked_content == "fill" else colour
+        enlarged = resample(source, item.size_wh, self.plan.settings.resampler)
         # A crop is a view: what is kept must not change when the picture does.
         kept = colour.clone() if self.options.keep.cropped else None
         return _Prepared(plan=item, crop_bchw=kept, enlarged_bchw=enlarged, paste_mask_b1hw=paste_mask, noise_mask_b1hw=noise_mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from torch import Tensor
 
@@ -19,6 +19,10 @@ def wrap_seed(seed: int) -> int:
 
 SigmaMaker: TypeAlias = Callable[[int], Tensor]
 """Makes the noise levels of so many steps: float `[steps + 1]`, falling, the last one 0 (the reference's `scheduler_func`)."""
+
+
+MaskedContent: TypeAlias = Literal["original", "fill", "latent-noise", "latent-nothing"]
+"""What a noise mask covers at the start: the crop itself, the colours around it, noise, or zeros; the last two in latent space."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +60,8 @@ class Sampling:
     space, at least 1. subseed_strength: 0..1. differential: the noise mask is a threshold per step and not a blend (differential
     diffusion). inpaint_model: the loaded checkpoint is to be shown the masked picture. checkpoint: "" = the loaded one.
     scheduler: a label of the engine's; "" and "Automatic" leave it to the engine. sigmas: makes the noise levels instead of the scheduler.
+    restore_face: the engine's face restoration goes over the redrawn pictures. masked_content: "original" where there is no noise mask.
+    vae, modules, clip_skip, noise_multiplier, distilled_cfg: what the settings of these names say; empty or None = as the engine would without.
     """
 
     steps: int = 20
@@ -72,6 +78,13 @@ class Sampling:
     refiner: Refiner | None = None
     control: SegmentControl | None = None
     sigmas: SigmaMaker | None = None
+    masked_content: MaskedContent = "original"
+    restore_face: bool = False
+    vae: str = ""
+    modules: tuple[str, ...] = ()
+    clip_skip: int | None = None
+    noise_multiplier: float | None = None
+    distilled_cfg: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,7 +27,8 @@ class Option:
 
     optional: None is allowed and means what `unset` says in two words. minimum, maximum: both included. shown: what a slider of an optional
     option starts at. lines: height of a text field. source: where a host finds the choices ("detectors",
-    "second_detectors", "samplers", "schedulers", "checkpoints"); any text is valid in the core. infotext: label in a picture's generation parameters.
+    "second_detectors", "samplers", "schedulers", "checkpoints", "vaes"); any text is valid in the core. infotext: label in a picture's generation
+    parameters.
     """
 
     name: str
@@ -67,6 +68,9 @@ class UnitSettings:
                           "Main", lines=2)
     negative_prompt: str = _option("", "Negative prompt", "What the redrawn parts should not show; empty = the main negative prompt. [SEP] as above.",
                                    "Main", lines=2)
+    main_loras: Literal["as-prompt", "keep", "drop"] = _option(
+        "as-prompt", "LoRAs of the main prompt", "'keep' adds those that the unit's own prompt does not name, 'drop' leaves out those that come from "
+        "the main prompt; 'as-prompt' takes what the text says.", "Main")
     denoise: float = _option(0.4, "Denoising strength", "How much is redrawn: 0 keeps the part, 1 draws it anew.", "Main",
                              minimum=0.0, maximum=1.0, step=0.01)
 
@@ -154,12 +158,29 @@ class UnitSettings:
                                minimum=0, maximum=2**32 - 1, step=1, shown=0)
     cycle: int = _option(1, "Cycles", "How often each part is redrawn, in latent space, before it is pasted.", "Sampling",
                          minimum=1, maximum=10, step=1)
+    masked_content: Literal["original", "fill", "latent-noise", "latent-nothing"] = _option(
+        "original", "Masked content", "What redrawing starts from inside the noise mask: the part, the colours around it, noise, or nothing. All but "
+        "the first need a high denoising strength.", "Sampling")
     inpaint_model: bool = _option(False, "Inpaint model", "The loaded checkpoint is an inpainting model: show it the masked picture.", "Sampling")
     checkpoint: str | None = _option(None, "Checkpoint", "Model for the redrawn parts.", "Sampling", source="checkpoints")
+    vae: str | None = _option(None, "VAE", "What decodes the redrawn parts; 'Automatic' is the checkpoint's own. Forge has modules instead.",
+                              "Sampling", source="vaes")
+    modules: str = _option("", "Modules", "VAE and text encoders of the redrawn parts in Forge, files separated by commas; empty = the main ones.",
+                           "Sampling")
+    clip_skip: int | None = _option(None, "Clip skip", "The text encoder stops at this layer, counted from the last.", "Sampling",
+                                    minimum=1, maximum=12, step=1, shown=1)
+    noise_multiplier: float | None = _option(None, "Noise multiplier", "Strength of the noise that is put on a part at first.", "Sampling",
+                                             minimum=0.0, maximum=1.5, step=0.001, shown=1.0)
+    distilled_cfg: float | None = _option(None, "Distilled CFG scale", "How strongly the prompt steers models of Flux's kind, in Forge.", "Sampling",
+                                          minimum=0.0, maximum=30.0, step=0.1, shown=3.5)
     refiner: str | None = _option(None, "Refiner", "Second model, for the last part of the sampling.", "Sampling", source="checkpoints")
     refiner_ratio: float = _option(0.2, "Refiner share", "Share of the steps that the refiner does.", "Sampling", minimum=0.0, maximum=1.0, step=0.01)
     refiner_prompt: str = _option("", "Refiner prompt", "Text for the refiner; empty = the segment's.", "Sampling")
     refiner_negative_prompt: str = _option("", "Refiner negative prompt", "Negative text for the refiner; empty = the segment's.", "Sampling")
+    restore_face: bool = _option(False, "Restore face", "The WebUI's face restoration goes over each redrawn part before it is pasted.", "Sampling")
+    hires: Literal["after", "before", "both"] = _option(
+        "after", "With hires fix", "Where a WebUI's hires fix enlarges the picture: redraw parts after that, before it (in the first pass's picture) "
+        "or both. Without hires fix it does nothing.", "Sampling")
 
     feather: int = _option(5, "Feather", "Soft edge of what is pasted, in pixels.", "Blending", minimum=0, maximum=100, step=1)
     noise_mask: bool = _option(True, "Noise mask", "Redraw only inside the mask; off = the whole crop is redrawn, the mask is pasted.", "Blending")

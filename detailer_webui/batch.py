@@ -45,6 +45,7 @@ def _why_one_by_one(p: Any, tensors_chw: Sequence[Tensor], job: Job) -> str:
     """Why the batch cannot be planned together; "" if it can."""
     reasons = {
         "there is only one": len(tensors_chw) < 2,
+        "no unit works on finished ones": not job.units_at("end"),
         "the host puts each together with its original first": job.composed,
         "the host restores the faces of each first": bool(getattr(p, "restore_faces", False)),
         "another extension changes them first": job.ahead.overtaken,
@@ -63,7 +64,7 @@ def detail_image(p: Any, image: Image.Image, job: Job, workshop: Workshop, index
     """The picture after all units; the very same object if nothing was redrawn. Never raises: what goes wrong is told."""
     _begin_note(p, job)
     finished = job.ahead.take(index, image) or _alone(p, image, job, workshop, index)
-    for remark in finished.remarks:
+    for remark in (*job.earlier.pop(index, ()), *finished.remarks):
         tell(p, remark.text, note=remark.noted)
     if finished.image is not image:
         workshop.comparison.add(image, finished.image)
@@ -71,6 +72,8 @@ def detail_image(p: Any, image: Image.Image, job: Job, workshop: Workshop, index
 
 
 def _alone(p: Any, image: Image.Image, job: Job, workshop: Workshop, index: int) -> Finished:
+    if not job.units_at("end"):
+        return Finished(image=image)
     if host.stopped() or shared.state.skipped:
         return Finished(image=image, remarks=(Remark(text="not run, because the picture was interrupted or skipped"),))
     try:

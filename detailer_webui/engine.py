@@ -7,7 +7,9 @@ from collections.abc import Hashable
 from contextlib import closing
 from typing import Any
 
+import torch
 from modules import devices, extra_networks, processing, prompt_parser, shared
+from torch import Tensor
 
 from detailer_core.engines.base import Capabilities, Control, Redrawn, WaveRequest
 from detailer_core.errors import DetailerError, EngineError, EngineMemoryError, EngineUnsupportedError
@@ -17,6 +19,8 @@ from detailer_core.sampling import Sampling
 from . import host
 from .device_memory import is_out_of_memory
 from .engine_memory import EngineMemory
+from .faces import face_restorer, restore_faces
+from .guest_scripts import guests_of
 from .nested import WaveJob, placeholder_pictures
 
 logger = logging.getLogger(__name__)
@@ -34,13 +38,16 @@ class WebuiEngine:
     def __init__(self, p: Any, memory: EngineMemory) -> None:
         self.p = p
         self.memory = memory
+        self.guests = guests_of(p)
 
     @property
     def capabilities(self) -> Capabilities:
         """All of diffusion; samplers and schedulers as the host has them."""
         schedulers = host.scheduler_names()
+        modules = host.takes_modules()
         return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, sigmas=True, samplers=host.sampler_names(),
-                            schedulers=("Automatic", *schedulers) if schedulers else ())
+                            schedulers=("Automatic", *schedulers) if schedulers else (), vae=not modules, modules=modules, clip_skip=True,
+                            noise_multiplier=True, distilled_cfg=hasattr(self.p, "distilled_cfg_scale"), restore_face=face_restorer() is not None)
 
     @property
     def memory_key(self) -> str:
@@ -55,6 +62,8 @@ class WebuiEngine:
     def wave_limit(self, sampling: Sampling) -> int:
         """1 where the sampler or the model looks at the whole batch; the log says so once."""
         reason = f"the sampler {sampling.sampler} looks at the whole batch" if sampling.sampler in _ALONE else host.why_alone()
+        if self.guests and not reason:
+            reason = "other scripts run inside the detail pass, and may take the first prompt or seed for all"
         if reason:
             self.memory.tell_once(f"segments are sampled one by one, because {reason}")
         return 1 if reason else 64
@@ -82,7 +91,7 @@ class WebuiEngine:
         job, memory_is_full = self._job(request), False
         try:
             with closing(job):
-                job.prepare(request, control, self.memory)
+                job.prepare(request, control, self.memory, self.guests)
                 processing.process_images(job)
         except DetailerError:
             raise
@@ -99,7 +108,14 @@ class WebuiEngine:
                                     f"{request.images_bchw.shape[-1]}x{request.images_bchw.shape[-2]}; lower max_size")
         if job.redrawn is None:
             return Redrawn(images_bchw=request.images_bchw, finished=False)
-        return Redrawn(images_bchw=job.redrawn)
+        return Redrawn(images_bchw=self._restored(job.redrawn) if request.sampling.restore_face else job.redrawn)
+
+    def _restored(self, images_bchw: Tensor) -> Tensor:
+        try:
+            return torch.stack([restore_faces(image) for image in images_bchw])
+        except Exception as error:
+            logger.exception("face restoration failed")
+            raise EngineError(f"face restoration failed: {type(error).__name__}: {error}") from error
 
     def _job(self, request: WaveRequest) -> WaveJob:
         p, sampling = self.p, request.sampling
@@ -118,9 +134,21 @@ class WebuiEngine:
         if hasattr(p, "scheduler"):
             fields["scheduler"] = sampling.scheduler
         if hasattr(p, "distilled_cfg_scale"):
-            fields["distilled_cfg_scale"] = p.distilled_cfg_scale
-        if sampling.checkpoint:
-            fields["override_settings"]["sd_model_checkpoint"] = host.checkpoint_title(sampling.checkpoint) or sampling.checkpoint
+            fields["distilled_cfg_scale"] = p.distilled_cfg_scale if sampling.distilled_cfg is None else sampling.distilled_cfg
+        if sampling.noise_multiplier is not None:
+            fields["initial_noise_multiplier"] = sampling.noise_multiplier
+        fields["override_settings"] |= _overrides(sampling)
         if sampling.refiner is not None:
             fields |= {"refiner_checkpoint": sampling.refiner.checkpoint, "refiner_switch_at": 1 - sampling.refiner.ratio}
         return WaveJob(**fields)
+
+
+def _overrides(sampling: Sampling) -> dict[str, Any]:
+    """Options that the host sets for a wave and puts back after it."""
+    wanted = {
+        "sd_model_checkpoint": sampling.checkpoint and (host.checkpoint_title(sampling.checkpoint) or sampling.checkpoint),
+        "sd_vae": sampling.vae,
+        "forge_additional_modules": host.module_files(sampling.modules),
+        "CLIP_stop_at_last_layers": sampling.clip_skip,
+    }
+    return {name: value for name, value in wanted.items() if value}

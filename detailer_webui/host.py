@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from modules import call_queue, devices, paths, sd_models, sd_samplers, shared
+from modules import call_queue, devices, paths, sd_models, sd_samplers, sd_vae, shared
 
 from detailer_core.detectors.registry import DetectorFolders, trusted_hashes
 from detailer_core.errors import DetailerError, SettingsError
@@ -100,7 +101,7 @@ def unit_count() -> int:
 
 
 def check_names(settings: UnitSettings) -> None:
-    """Raises: SettingsError for a sampler, scheduler or checkpoint that this host does not have."""
+    """Raises: SettingsError for a sampler, scheduler, checkpoint, VAE or module that this host does not have."""
     schedulers = scheduler_names()
     known = {"sampler": sampler_names(), "scheduler": ("Automatic", *schedulers) if schedulers else ()}
     for name, names in known.items():
@@ -113,6 +114,52 @@ def check_names(settings: UnitSettings) -> None:
         value = getattr(settings, name)
         if value and checkpoint_title(value) is None:
             raise SettingsError(f"{name} '{value}' not found; there are {', '.join(checkpoint_names()[:20])}", field=name)
+    if settings.vae and settings.vae not in vae_names():
+        there = f"there are {', '.join(vae_names()[:20])}" if vae_names() else "this WebUI takes it from modules"
+        raise SettingsError(f"vae '{settings.vae}' not found; {there}", field="vae")
+    module_files(tuple(name.strip() for name in settings.modules.split(",") if name.strip()))
+
+
+def takes_modules() -> bool:
+    """Whether VAE and text encoders are the host's "additional modules": in Forge and Forge Neo, where the option `sd_vae` has no effect."""
+    return "forge_additional_modules" in shared.opts.data
+
+
+def vae_names() -> tuple[str, ...]:
+    """The VAEs that the option `sd_vae` can name; none where it has no effect."""
+    return () if takes_modules() else ("Automatic", *sd_vae.vae_dict)
+
+
+def module_files(names: Sequence[str]) -> list[str]:
+    """The paths of additional modules by file name, with or without its ending. Raises: SettingsError for one that is not there."""
+    if not names:
+        return []
+    known = _known_modules()
+    by_stem = {Path(name).stem: path for name, path in known.items()}
+    for name in names:
+        if name not in known and name not in by_stem:
+            there = f"there are {', '.join([*known][:20])}" if known else "leave it empty, this WebUI has none"
+            raise SettingsError(f"modules: '{name}' not found; {there}", field="modules")
+    return [known.get(name) or by_stem[name] for name in names]
+
+
+def _known_modules() -> Mapping[str, str]:
+    if not takes_modules():
+        return {}
+    try:
+        return dict(import_module("modules_forge.main_entry").module_list)
+    except (ImportError, AttributeError):
+        logger.warning("Detailer: the WebUI does not tell which VAEs and text encoders it has", exc_info=True)
+        return {}
+
+
+def load_main_model() -> None:
+    """The model that the options ask for is loaded again, where a detail pass left another one."""
+    for name in ("forge_model_reload", "reload_model_weights"):  # Forge has both, and only the first does something
+        reload = getattr(sd_models, name, None)
+        if reload is not None:
+            reload()
+            return
 
 
 def checkpoint_title(name: str) -> str | None:
@@ -131,6 +178,12 @@ def model_key() -> str:
     """A name of the loaded model that changes when another is loaded."""
     info = getattr(shared.sd_model, "sd_checkpoint_info", None)
     return str(getattr(info, "title", info))
+
+
+def text_key() -> str:
+    """What else than the model and the prompt changes how a prompt is encoded; not every host has all of it in its own key."""
+    data = shared.opts.data
+    return repr([data.get(name) for name in ("CLIP_stop_at_last_layers", "forge_additional_modules")])
 
 
 def working_device(pixels: int) -> torch.device:

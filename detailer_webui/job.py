@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from detailer_core.detectors.assembly import check_detectors
 from detailer_core.detectors.registry import DetectorShelf
@@ -17,8 +17,8 @@ from detailer_core.settings import UnitSettings
 from detailer_core.wave_memory import WaveMemory
 from detailer_core.wildcards import WildcardLibrary, check_unit_text
 
-from . import host, infotext
-from .ahead import Ahead
+from . import first_pass_check, host, infotext
+from .ahead import Ahead, Remark
 from .changes import changes_of
 from .comparison import Comparison
 from .engine_memory import EngineMemory
@@ -31,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 NOTE_KEY = "Detailer note"
 """Label in the generation parameters for what was left out or went wrong."""
+
+
+Moment: TypeAlias = Literal["first pass", "end"]
+"""When units work: before hires fix enlarges the pictures, or when the pictures are made."""
 
 
 @dataclass(slots=True)
@@ -52,7 +56,7 @@ class Job:
     """The units for one main job, by number. composed: its pictures are worked on after the host has put them together with the original.
 
     note: what is to be said in the generation parameters of all its pictures. ahead: those of its pictures that are finished before their turn.
-    watchers: who looks on.
+    watchers: who looks on. first_pass: hires fix follows, and units may work before it. earlier: what they had to say of each picture, by its number.
     """
 
     units: Mapping[int, UnitSettings]
@@ -61,6 +65,15 @@ class Job:
     rules: PromptRules = field(default_factory=PromptRules)
     ahead: Ahead = field(default_factory=Ahead)
     watchers: tuple[Watcher, ...] = ()
+    first_pass: bool = False
+    earlier: dict[int, tuple[Remark, ...]] = field(default_factory=dict)
+
+    def units_at(self, moment: Moment) -> Mapping[int, UnitSettings]:
+        """The units that work then, by number."""
+        if not self.first_pass:
+            return self.units if moment == "end" else {}
+        wanted = ("before", "both") if moment == "first pass" else ("after", "both")
+        return {number: settings for number, settings in self.units.items() if settings.hires in wanted}
 
 
 def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
@@ -79,6 +92,12 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
             problems.append(f"unit {number} is left out: {problem}")
         else:
             units[number] = settings
+    first_pass = bool(getattr(p, "enable_hr", False))
+    if first_pass and any(settings.hires != "after" for settings in units.values()):
+        problem = first_pass_check.why_not(p)
+        if problem:
+            problems.append(f"parts are redrawn after hires fix and not before it, because {problem}")
+            first_pass = False
     for problem in problems:
         tell(p, problem)
     if not units:
@@ -86,7 +105,7 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     workshop.comparison.begin()
     p.extra_generation_params.update(infotext.write(list(units.values())))
     return Job(units={number: limited(settings) for number, settings in units.items()}, composed=getattr(p, "image_mask", None) is not None,
-               note="; ".join(map(_without_folders, problems)), rules=rules, watchers=savers(p))
+               note="; ".join(map(_without_folders, problems)), rules=rules, watchers=savers(p), first_pass=first_pass)
 
 
 def _problem(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> str:

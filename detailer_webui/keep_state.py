@@ -25,10 +25,15 @@ _MODEL = ("forge_objects", "comments", "extra_generation_params")
 def kept_state(waves: int, p: Any = None) -> Iterator[None]:
     """The host's state is afterwards what it was; `waves` jobs are announced. p: the main job, whose extra networks are activated again."""
     with ExitStack() as stack:
-        # Samplers that draw from the global generator would give later pictures of the main job another noise.
-        stack.enter_context(torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []))
-        for kept in (_kept_progress(waves), _kept_options(), _kept_params_file(), _kept_model(p)):
+        for kept in (kept_generators(), _kept_progress(waves), _kept_options(), _kept_params_file(), _kept_model(p)):
             stack.enter_context(kept)
+        yield
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """The global random generators are afterwards as they were: what the main job draws later must be the same as without us."""
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_initialized() else []):
         yield
 
 

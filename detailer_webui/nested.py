@@ -6,8 +6,9 @@ noise masks, the cycles, and prompts encoded as one list. Proven against runs of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from detailer_core.image_ops import resample_mask
 from . import host
 from .device_memory import is_out_of_memory
 from .engine_memory import EngineMemory
+from .guest_scripts import CALLBACKS, Guest, call
 
 
 class WaveJob(processing.StableDiffusionProcessingImg2Img):
@@ -34,11 +36,11 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
     memory: EngineMemory
     redrawn: Tensor | None = None
 
-    def prepare(self, request: WaveRequest, control: Control, memory: EngineMemory) -> None:
-        """Take over a wave."""
+    def prepare(self, request: WaveRequest, control: Control, memory: EngineMemory, guests: Sequence[Guest] = ()) -> None:
+        """Take over a wave. guests: other extensions' scripts that see it."""
         self.request, self.control, self.memory = request, control, memory
         self.blender = MaskBlender(request)
-        self.scripts = QuietRunner(self.blender)
+        self.scripts = QuietRunner(self.blender, guests)
         self.cached_c, self.cached_uc = list(self.cached_c), list(self.cached_uc)
         if request.sampling.sigmas is not None:
             self.sampler_noise_scheduler_override = request.sampling.sigmas
@@ -99,7 +101,7 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
             one = prompt_parser.SdConditioning([prompt], copy_from=required_prompts)
             with self._size_as_it_matters():
                 params = self._cond_key(one, steps, _plain(extra_network_data), hires_steps)
-            return function.__name__, one.is_negative_prompt, host.model_key(), repr(params)
+            return function.__name__, one.is_negative_prompt, host.model_key(), host.text_key(), repr(params)
 
         return self.memory.conds.join([self.memory.conds.get(key(prompt), lambda prompt=prompt: encode(prompt)) for prompt in required_prompts])
 
@@ -175,13 +177,14 @@ class _Backend:
         job.steps, job.cfg_scale, job.denoising_strength = sampling.steps, sampling.cfg, sampling.denoise
         if steps_changed:
             job.setup_conds()
-        job.blender.begin_cycle()
+        job.blender.begin_cycle(given.kept_bchw)
+        job.scripts.begin_cycle(job, given)
         samples = job.sampler.sample_img2img(job, given.latents_bchw, given.noise_bchw, job.c, job.uc, image_conditioning=job.image_conditioning)
         # The host returns half-done latents as if they were done; only its state tells.
         state = shared.state
         if state.interrupted or state.skipped or state.stopping_generation:
             return None
-        return job.blender.last(samples, given.latents_bchw, job.sampler)
+        return job.blender.last(samples, given.outside, job.sampler)
 
     def decode(self, request: WaveRequest, latents_bchw: Tensor) -> Tensor:
         """The pictures, float 0..1."""
@@ -200,16 +203,18 @@ class MaskBlender:
         self.active = any(mask is not None for mask in request.noise_masks)
         self.differential = request.sampling.differential
         self.first: float | None = None
+        self.kept: Tensor | None = None
 
-    def begin_cycle(self) -> None:
-        """Forget the first noise level of the cycle before."""
-        self.first = None
+    def begin_cycle(self, kept_bchw: Tensor | None) -> None:
+        """Forget the cycle before. kept_bchw: latents of what stays, where they are not those that sampling starts from."""
+        self.first, self.kept = None, kept_bchw
 
     def blend(self, args: Any) -> None:
         """Called by the host at each step with its `MaskBlendArgs`."""
         if self.active:
             mask = self._mask_at(args).to(args.current_latent)
-            args.blended_latent = args.current_latent * mask + args.init_latent.to(args.current_latent) * (1 - mask)
+            kept = args.init_latent if self.kept is None else self.kept
+            args.blended_latent = args.current_latent * mask + kept.to(args.current_latent) * (1 - mask)
 
     def _mask_at(self, args: Any) -> Tensor:
         if not self.differential:
@@ -238,22 +243,31 @@ def _timestep(denoiser: Any, sigma: Tensor) -> float:
 
 
 class QuietRunner:
-    """Stands where the host expects its scripts: nothing runs inside a detail pass but the blending of masks."""
+    """Stands where the host expects its scripts: nothing runs inside a detail pass but the blending of masks, and guests."""
 
-    def __init__(self, blender: MaskBlender) -> None:
-        self.blender = blender
+    def __init__(self, blender: MaskBlender, guests: Sequence[Guest] = ()) -> None:
+        self.blender, self.guests = blender, guests
         self.scripts: list[Any] = []
         self.alwayson_scripts: list[Any] = []
         self.selectable_scripts: list[Any] = []
 
     def on_mask_blend(self, p: Any, args: Any) -> None:
-        """The one callback that does something."""
+        """The one callback that is ours."""
         self.blender.blend(args)
 
+    def begin_cycle(self, p: Any, given: CycleInput) -> None:
+        """Before each pass of the sampler: what the host's own `sample`, which a wave does without, tells scripts."""
+        if not self.guests:
+            return
+        unpatched = getattr(p.sd_model, "forge_objects_after_applying_lora", None)
+        if unpatched is not None:  # else a guest that patches the model would patch what it has patched in the cycle before
+            p.sd_model.forge_objects = unpatched.shallow_copy()
+        self.process_before_every_sampling(p, x=given.latents_bchw, noise=given.noise_bchw, c=p.c, uc=p.uc)
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name.startswith("_") or name == "guests":
             raise AttributeError(name)
-        return _nothing
+        return partial(call, self.guests, name) if name in CALLBACKS and self.guests else _nothing
 
 
 def _nothing(*_: Any, **__: Any) -> None:

@@ -32,6 +32,8 @@ def add_options() -> None:
         "before: as they were generated; preview: what was found; crops: each part before and after; masks: where was redrawn")
     _add(saving.FOLDER, "", "Folder for these pictures", gr.Textbox, hidden=True).info("empty = where the finished pictures are saved")
     _add(saving.SUFFIX, saving.USUAL_SUFFIX, "End of their file names", gr.Textbox).info("[unit], [kind], [segment] and [label] are filled in")
+    _add("detailer_scripts", "", "Scripts that run inside the detail pass", gr.Textbox, placeholder="for example: dynamic_thresholding, negpip").info(
+        "file names without .py, separated by commas; with any, segments are sampled one by one")
     _add(api_requests.MEGAPIXELS, api_requests.USUAL_MEGAPIXELS, "Largest picture, in megapixels, that clients of /detailer/v1 may send",
          gr.Slider, minimum=1, maximum=256, step=1)
 

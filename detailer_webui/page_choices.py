@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """names: by the `source` of an option ("detectors", "second_detectors", "samplers", "schedulers", "checkpoints")."""
+    """names: by the `source` of an option ("detectors", "second_detectors", "samplers", "schedulers", "checkpoints", "vaes")."""
 
     names: Mapping[str, Sequence[str]]
 

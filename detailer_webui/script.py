@@ -9,7 +9,7 @@ from modules import scripts
 
 from detailer_core.detectors.assembly import NO_DETECTOR
 
-from . import host, page
+from . import first_pass, host, page
 from .batch import detail_batch, detail_image
 from .fields import unit_fields
 from .job import Job, Workshop, begin_job
@@ -43,7 +43,7 @@ class DetailerScript(scripts.Script):
         detectors = handlers.detector_names()
         choices = Choices(names={"detectors": detectors, "second_detectors": [NO_DETECTOR, *detectors],
                                  "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
-                                 "checkpoints": host.checkpoint_names()})
+                                 "checkpoints": host.checkpoint_names(), "vaes": host.vae_names()})
         panel = page.build(choices=choices, handlers=handlers, tab="img2img" if is_img2img else "txt2img", elem_id=self.elem_id)
         self.infotext_fields = list(panel.paste)
         return list(panel.components)
@@ -53,7 +53,9 @@ class DetailerScript(scripts.Script):
         setattr(p, _ATTRIBUTE, None)
         if getattr(p, "_ad_inner", False):  # a pass inside another detailer, not a picture of the user's
             return
-        setattr(p, _ATTRIBUTE, begin_job(p, args, self.workshop))
+        job = begin_job(p, args, self.workshop)
+        setattr(p, _ATTRIBUTE, job)
+        first_pass.watch(p, job, self.workshop)
 
     def postprocess_batch_list(self, p: Any, pp: Any, *args: Any, **kwargs: Any) -> None:
         """All pictures of a batch, before the host makes files of them one after another."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from detailer_core.unit import DoneParts, UnitResult, UnitTools, find_segments, 
 from . import host
 from .ahead import Finished, Remark
 from .engine import WebuiEngine
-from .job import Job, Workshop
+from .job import Job, Moment, Workshop
 from .keep_state import kept_state
 from .watcher import UnitSeen, kept
 
@@ -38,15 +38,13 @@ T = TypeVar("T")
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Sheet:
-    """One picture at work: as it was given, as it is now (float `[1, C, H, W]`), and what is to be said of it.
+    """One picture at work (float `[1, C, H, W]`), and what is to be said of it.
 
-    index: its number in the job. done: what its units have redrawn so far. image: as it is handed back, after `finish`.
+    index: its number in the job. done: what its units have redrawn so far.
     """
 
     index: int
-    given: Image.Image
     picture: torch.Tensor
-    image: Image.Image = field(init=False)
     changed: bool = False
     done: DoneParts = field(default_factory=DoneParts)
     remarks: list[Remark] = field(default_factory=list)
@@ -65,27 +63,44 @@ class _Sheet:
             self.say(f"{what} failed: {type(error).__name__}: {error}")
         return None
 
-    def finish(self) -> None:
-        image = self.attempt("the picture", self._image) if self.changed else None
-        self.image = image or self.given
+    def finish(self, given: Image.Image) -> Image.Image:
+        """The picture; the very object that was given if nothing was redrawn."""
+        image = self.attempt("the picture", partial(self._image, given)) if self.changed else None
+        return image or given
 
-    def _image(self) -> Image.Image:
+    def _image(self, given: Image.Image) -> Image.Image:
         image = to_pil(self.picture.cpu())
-        image.info = dict(self.given.info)
+        image.info = dict(given.info)
         return image
 
 
 def detail_pictures(p: Any, images: Sequence[Image.Image], indices: Sequence[int], job: Job, workshop: Workshop) -> list[Finished]:
     """The pictures with these numbers in the job, after all units, planned together. Raises: whatever turning them into tensors does."""
     device = host.working_device(sum(image.width * image.height for image in images))
-    sheets = [_Sheet(index=index, given=image, picture=from_pil(image).to(device)) for index, image in zip(indices, images, strict=True)]
-    for number, settings in job.units.items():
+    sheets = [_Sheet(index=index, picture=from_pil(image).to(device)) for index, image in zip(indices, images, strict=True)]
+    _all_units(p, sheets, "end", job, workshop)
+    return [_handed_back(sheet, image, job) for sheet, image in zip(sheets, images, strict=True)]
+
+
+def _handed_back(sheet: _Sheet, given: Image.Image, job: Job) -> Finished:
+    image = sheet.finish(given)
+    for watcher in job.watchers:
+        sheet.attempt("what is kept of the picture", partial(watcher.picture_done, sheet.index, given, image))
+    return Finished(image=image, remarks=tuple(sheet.remarks))
+
+
+def detail_first_pass(p: Any, pictures: Sequence[torch.Tensor], indices: Sequence[int], job: Job, workshop: Workshop) -> list[torch.Tensor]:
+    """The pictures of a first pass (float 0..1 `[1, 3, H, W]`) after the units that work before hires fix, on the device that they were on."""
+    device = host.working_device(sum(picture.shape[-1] * picture.shape[-2] for picture in pictures))
+    sheets = [_Sheet(index=index, picture=picture.float().to(device)) for index, picture in zip(indices, pictures, strict=True)]
+    _all_units(p, sheets, "first pass", job, workshop)
+    job.earlier.update({sheet.index: tuple(replace(remark, text=f"first pass, {remark.text}") for remark in sheet.remarks) for sheet in sheets})
+    return [sheet.picture.to(picture) for sheet, picture in zip(sheets, pictures, strict=True)]
+
+
+def _all_units(p: Any, sheets: Sequence[_Sheet], moment: Moment, job: Job, workshop: Workshop) -> None:
+    for number, settings in job.units_at(moment).items():
         _unit(p, number, settings, sheets, job, workshop)
-    for sheet in sheets:
-        sheet.finish()
-        for watcher in job.watchers:
-            sheet.attempt("what is kept of the picture", partial(watcher.picture_done, sheet.index, sheet.given, sheet.image))
-    return [Finished(image=sheet.image, remarks=tuple(sheet.remarks)) for sheet in sheets]
 
 
 def _unit(p: Any, number: int, settings: UnitSettings, sheets: Sequence[_Sheet], job: Job, workshop: Workshop) -> None:

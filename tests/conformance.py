@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from detailer_core.engines.base import Capabilities, Control, Engine, Redrawn, WaveRequest, check_supported
+from detailer_core.engines.latent_masks import to_latent_size
 from detailer_core.errors import EngineMemoryError, EngineUnsupportedError, HookError
 from detailer_core.geometry import Box
 from detailer_core.hooks import CycleInput, DetailerHook, GuardedHook
@@ -187,6 +188,25 @@ class EngineConformance:
         assert largest(done[..., : SIDE // 2 - 8], kept[..., : SIDE // 2 - 8]) <= SAME
         assert largest(done[..., SIDE // 2 + 8 :], kept[..., SIDE // 2 + 8 :]) > 0.01
 
+    @pytest.mark.parametrize("content", ["latent-noise", "latent-nothing"])
+    def test_masked_content_of_latents(self, rig: Rig, can: Capabilities, content: str) -> None:
+        """Under the mask it takes the picture's place, in the first cycle only; outside all is as without."""
+        if not (can.noise_mask and can.latents):
+            pytest.skip("declared as lacking")
+        cycles, starts = 2 if can.cycles else 1, {}
+        for kind in ("original", content):
+            hook = Recorder()
+            starts[kind] = self.redraw(rig, can, 2, masks=(hard_mask(), None), masked_content=kind, cycles=cycles, hook=hook), hook.seen
+        given = [seen["before_sampling"][0][0] for _, seen in starts.values()]
+        expected = given[1].noise_bchw if content == "latent-noise" else torch.zeros_like(given[1].noise_bchw)
+        masks = to_latent_size((hard_mask(), None), expected)[:1]
+        assert torch.equal(given[1].latents_bchw[:1], given[0].latents_bchw[:1] * (1 - masks) + expected[:1] * masks)
+        assert torch.equal(given[1].latents_bchw[1:], given[0].latents_bchw[1:]) and torch.equal(given[1].outside, given[0].latents_bchw)
+        assert cycles == 1 or starts[content][1]["before_sampling"][1][0].kept_bchw is None
+        (plain, _), (done, _) = starts.values()
+        assert largest(done[1:], plain[1:]) <= SAME and largest(done[:1, ..., : SIDE // 2 - 8], plain[:1, ..., : SIDE // 2 - 8]) <= SAME
+        assert largest(done[:1], plain[:1]) > 0.001
+
     @pytest.mark.parametrize("differential", [False, True])
     def test_kept_latents_are_kept(self, rig: Rig, can: Capabilities, differential: bool) -> None:
         """Where the noise mask is 0, the latents that are decoded are those that were encoded, exactly, also after two cycles.
@@ -343,6 +363,12 @@ class EngineConformance:
                 "noise_mask_feather": (can.differential, replace(plain, differential=True)),
                 "inpaint_model": (can.inpaint_model, replace(plain, inpaint_model=True)), "refiner": (can.refiner, replace(plain, refiner=refiner)),
                 "checkpoint": (can.checkpoint, replace(plain, checkpoint="x")),
+                "masked_content": (can.latents, replace(plain, masked_content="latent-noise")),
+                "restore_face": (can.restore_face, replace(plain, restore_face=True)),
+                "vae": (can.vae, replace(plain, vae="x")), "modules": (can.modules, replace(plain, modules=("x",))),
+                "clip_skip": (can.clip_skip, replace(plain, clip_skip=2)),
+                "noise_multiplier": (can.noise_multiplier, replace(plain, noise_multiplier=0.5)),
+                "distilled_cfg": (can.distilled_cfg, replace(plain, distilled_cfg=2.0)),
                 "sampler": (not can.samplers, replace(plain, sampler="no such sampler")),
                 "scheduler": (not can.schedulers, replace(plain, scheduler="no such scheduler"))}
         check_supported(engine, plain, DetailerHook())

@@ -90,7 +90,7 @@ class StubEngine:
             return y + offsets[:, None, None, None]
         if self.formula == "masked" and given.sampling.noise_mask:
             masks = to_latent_size(self.given_masks(request), z)
-            return y * masks + z * (1 - masks)
+            return y * masks + given.outside * (1 - masks)
         return y
 
     def _noisy(self, request: WaveRequest, given: CycleInput) -> Tensor:
@@ -118,7 +118,7 @@ class StubEngine:
 
     def _denoised(self, x: Tensor, request: WaveRequest, given: CycleInput, t: int) -> Tensor:
         """What the "model" takes x for at noise level t, the kept part blended in."""
-        z, strength = given.latents_bchw, given.sampling.denoise
+        z, strength = given.outside, given.sampling.denoise
         masks = to_latent_size(request.noise_masks, z)
         targets = torch.tensor([(sum(p.encode()) % 97) / 97 for p in request.prompts]).to(z)[:, None, None, None]
         targets = self._regional(targets.expand_as(z), request)

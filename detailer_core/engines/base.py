@@ -8,6 +8,7 @@ before anything is sampled. `tests/conformance.py` holds every engine to this pa
   With `sampling.differential` they are thresholds per step, see `latent_masks.differential_mask`; else they blend the kept latent in at each step.
 - Cycle k samples with seed + k and starts from the latents of cycle k - 1, without a VAE round trip; the masks stay.
 - Hooks are called at the points that `hooks` names, once a wave. A pass heeds what `before_sampling` returns: latents, noise, steps, cfg, denoise.
+- Masked content of latents is put in by `latent.run_cycles`: a pass starts from `CycleInput.latents_bchw` and keeps `CycleInput.outside`.
 - `inversion` means that the backend of `latent.run_cycles` has `invert`: the deterministic sampler run backwards, see `latent.InvertingBackend`.
 - Out of memory is an EngineMemoryError; a picture-spoiling interrupt is `finished=False`; everything else that fails is an EngineError.
 """
@@ -42,6 +43,12 @@ class Capabilities:
     regions: bool = False
     sigmas: bool = False
     inversion: bool = False
+    restore_face: bool = False
+    vae: bool = False
+    modules: bool = False
+    clip_skip: bool = False
+    noise_multiplier: bool = False
+    distilled_cfg: bool = False
     samplers: tuple[str, ...] = ()
     schedulers: tuple[str, ...] = ()
 
@@ -120,6 +127,14 @@ def check_supported(engine: Engine, sampling: Sampling, hook: DetailerHook) -> N
         "inpaint_model": (sampling.inpaint_model and not can.inpaint_model, "inpainting models"),
         "refiner": (sampling.refiner is not None and not can.refiner, "a refiner"),
         "checkpoint": (bool(sampling.checkpoint) and not can.checkpoint, "another checkpoint"),
+        "masked_content": (sampling.masked_content in ("latent-noise", "latent-nothing") and not can.latents,
+                           "masked content in latent space; choose original or fill"),
+        "restore_face": (sampling.restore_face and not can.restore_face, "face restoration here; install a model for it, or switch it off"),
+        "vae": (bool(sampling.vae) and not can.vae, "another VAE; leave it open, in Forge name the VAE in modules"),
+        "modules": (bool(sampling.modules) and not can.modules, "other modules, which only Forge has; leave it empty, elsewhere choose a vae"),
+        "clip_skip": (sampling.clip_skip is not None and not can.clip_skip, "another clip skip; leave it open"),
+        "noise_multiplier": (sampling.noise_multiplier is not None and not can.noise_multiplier, "a noise multiplier; leave it open"),
+        "distilled_cfg": (sampling.distilled_cfg is not None and not can.distilled_cfg, "a distilled CFG scale, which only Forge has; leave it open"),
         "control": (sampling.control is not None and not can.control, "a ControlNet for a segment"),
         "sigmas": (sampling.sigmas is not None and not can.sigmas, "noise levels made by a function"),
         "hook": (hook.needs_latents and not can.latents, f"hook '{hook.name}', which works on latents"),

@@ -25,7 +25,7 @@ class FilterEngine:
     """
 
     name = "filter"
-    capabilities = Capabilities(diffusion=False, latents=False, cycles=False)
+    capabilities = Capabilities(diffusion=False, differential=False, latents=False, cycles=False)
     memory_key = "filter"
     size_multiple = 8
 

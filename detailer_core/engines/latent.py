@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from ..hooks import CycleInput
@@ -68,12 +69,26 @@ def run_cycles(backend: LatentBackend, request: WaveRequest, latents_bchw: Tenso
         start = request.hook.before_cycle(latents_bchw, cycle, cycles)
         noise = request.hook.noise(backend.noise(request, start, seeds, cycle), seeds, cycle)
         given = CycleInput(latents_bchw=start, noise_bchw=noise, sampling=request.sampling, cycle=cycle, cycles=cycles, seeds=seeds, masks_b1hw=masks)
+        if cycle == 0:
+            given = _with_masked_content(request, given)
         given = request.hook.before_sampling(_with_inversion(backend, request, given))
         sampled = backend.sample(replace(request, sampling=given.sampling), given)
         if sampled is None:
             return None
         latents_bchw = sampled
     return latents_bchw
+
+
+def _with_masked_content(request: WaveRequest, given: CycleInput) -> CycleInput:
+    """The first cycle's input with noise or nothing under the noise masks, as the settings want it."""
+    content = request.sampling.masked_content
+    if content not in ("latent-noise", "latent-nothing"):
+        return given
+    start = given.latents_bchw
+    # A segment without a mask is not meant: to_latent_size would take it for one that is masked everywhere.
+    masks = to_latent_size(tuple(torch.zeros(1, 1, 1, 1) if mask is None else mask for mask in request.noise_masks), start)
+    inside = given.noise_bchw if content == "latent-noise" else torch.zeros_like(start)
+    return replace(given, latents_bchw=start * (1 - masks) + inside * masks, kept_bchw=start)
 
 
 def _with_inversion(backend: LatentBackend, request: WaveRequest, given: CycleInput) -> CycleInput:

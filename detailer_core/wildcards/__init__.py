@@ -2,7 +2,7 @@
 
 from .check import check_text, check_unit_text
 from .library import WildcardLibrary
-from .lora_tags import LoraTag, extract_lora_tags, remove_lora_tags
+from .lora_tags import LoraTag, add_networks, extract_lora_tags, remove_lora_tags, without_networks
 from .per_segment import Choice, Chooser, Dialect, SegmentPrompts, parse, segment_prompt
 from .text import expand
 
@@ -13,6 +13,7 @@ __all__ = [
     "LoraTag",
     "SegmentPrompts",
     "WildcardLibrary",
+    "add_networks",
     "check_text",
     "check_unit_text",
     "expand",
@@ -20,4 +21,5 @@ __all__ = [
     "parse",
     "remove_lora_tags",
     "segment_prompt",
+    "without_networks",
 ]

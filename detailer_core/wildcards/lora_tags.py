@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _TAG = re.compile(r"<lora:([^>]+)>")
+_NETWORK = re.compile(r"<(?:lora|lyco):([^:>]+)[^>]*>")
 _PRESET = re.compile(r"LBW=[A-Za-z][A-Za-z0-9_-]*:")
 _NUMBER = re.compile(r"-?(?:\d+\.?\d*|\.\d+)")
 
@@ -40,6 +41,20 @@ def extract_lora_tags(text: str) -> tuple[LoraTag, ...]:
 def remove_lora_tags(text: str) -> str:
     """The text without the tags; spaces around them stay."""
     return _TAG.sub("", text)
+
+
+def without_networks(text: str) -> str:
+    """The text without `<lora:...>` and `<lyco:...>` tags; spaces around them stay."""
+    return _NETWORK.sub("", text)
+
+
+def add_networks(text: str, source: str) -> str:
+    """The text with those `<lora:...>` and `<lyco:...>` tags of `source` behind it whose names it does not have; one tag a name."""
+    tags: dict[str, str] = {}
+    for tag in _NETWORK.finditer(source):
+        tags.setdefault(tag[1].strip(), tag[0])
+    named = {tag[1].strip() for tag in _NETWORK.finditer(text)}
+    return " ".join([*([text] if text else []), *(tag for name, tag in tags.items() if name not in named)])
 
 
 def _tag(name: str, fields: Sequence[str]) -> LoraTag:

@@ -61,6 +61,12 @@ def reasons(made: Plan) -> list[tuple[int, str]]:
     return [(s.index, s.reason) for s in made.skips]
 
 
+def test_masked_content_needs_a_noise_mask() -> None:
+    """Without one there is nothing that could be covered, and no engine is asked for it."""
+    assert plan(row("a"), {"masked_content": "latent-noise"}).items[0].sampling.masked_content == "latent-noise"
+    assert plan(row("a"), {"masked_content": "latent-noise", "noise_mask": False}).items[0].sampling.masked_content == "original"
+
+
 def test_no_segments_make_an_empty_plan() -> None:
     """Nothing is planned, nothing is left out; no pictures are no error."""
     for made in (plan(row()), make_plan([], UnitSettings())):
@@ -163,6 +169,18 @@ def test_labels_choose_texts() -> None:
     made = plan(row("face", "hand", "cat"), {"prompt": "[LAB][ALL]sharp [face]smile[hand][SKIP]"})
     assert [(i.segment.label, i.prompt) for i in made.items] == [("face", "sharpsmile"), ("cat", "sharp")]
     assert [i.prompt for i in plan(row("cat"), {"prompt": "[LAB][face]smile"}).items] == ["main"]
+
+
+@pytest.mark.parametrize(("loras", "prompt", "expected"), [
+    ("as-prompt", "", "main <lora:x:1>"), ("as-prompt", "red", "red"), ("as-prompt", "[PROMPT], red[SEP]", "main <lora:x:1>, red"),
+    ("keep", "", "main <lora:x:1>"), ("keep", "red", "red <lora:x:1>"), ("keep", "red <lora:x:0.2>", "red <lora:x:0.2>"),
+    ("keep", "[PROMPT], red[SEP]", "main <lora:x:1>, red"), ("keep", "[CONCAT]red", "main <lora:x:1> BREAK red"),
+    ("drop", "", "main"), ("drop", "red <lora:x:0.2>", "red <lora:x:0.2>"), ("drop", "[PROMPT], red[SEP]", "main , red"),
+    ("drop", "[CONCAT]red <lora:y>", "main  BREAK red <lora:y>")])
+def test_loras_of_the_main_prompt(loras: str, prompt: str, expected: str) -> None:
+    """They come with the main prompt's text, are added to any, or are left out; those in the unit's own text always stay."""
+    main = replace(MAIN, prompt="main <lora:x:1>")
+    assert plan(row("a"), {"prompt": prompt, "main_loras": loras}, main=main).items[0].prompt == expected
 
 
 def test_concat_and_main_prompt_tokens() -> None:

@@ -102,6 +102,21 @@ def test_the_work_in_numbers() -> None:
     assert torch.allclose(result.pictures[0][..., y0:y1, x0:x1], (0.6 * (1 - mask) + 0.55 * mask).expand(1, 3, -1, -1), atol=2e-6)
 
 
+@pytest.mark.parametrize("noise_mask", [True, False])
+def test_filled_content_reaches_the_engine(noise_mask: bool) -> None:
+    """Under a noise mask the engine is given the surroundings in place of the part; without one the part itself. The kept crop is the part."""
+    before = torch.full((1, 3, 96, 160), 0.6)
+    for one in THREE:
+        x0, y0, x1, y1 = one.bbox_xyxy
+        before[..., y0:y1, x0:x1] = 0.0
+    engine, keep = StubEngine(), RunOptions(keep=Keep(cropped=True))
+    plan = planned(THREE, {"masked_content": "fill", "noise_mask": noise_mask, "noise_mask_feather": 0, "sizes": "multiple"})
+    result = run_plan([before], plan, engine, keep)
+    ((_, request),) = engine.calls
+    assert (float(request.images_bchw.min()) > 0.5) == noise_mask
+    assert all(float(o.cropped_bchw.min()) == 0 for o in result.outcomes[0] if o.cropped_bchw is not None)
+
+
 def test_grey_stays_grey_by_luma() -> None:
     """A redrawn colour becomes its luma: 0.299 R + 0.587 G + 0.114 B."""
     class Red(StubEngine):

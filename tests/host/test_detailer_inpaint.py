@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import standin
 from PIL import Image
-from scenes import SIDE, Stage, cells, difference, inside, notes, picture, pixels
+from scenes import SIDE, UNIT, Stage, cells, difference, inside, notes, picture, pixels
 
 every_host = pytest.mark.parametrize("played", list(standin.HOSTS), indirect=True, scope="module")
 
@@ -38,7 +38,7 @@ class TestEveryHost:
         assert stage.world.reports == []
 
     @pytest.mark.parametrize("only_masked", [False, True], ids=["whole", "only-masked"])
-    @pytest.mark.parametrize("inverted", [0, 1])
+    @pytest.mark.parametrize("inverted", [0, 1], ids=["as-drawn", "inverted"])
     def test_inpainting_keeps_to_the_mask(self, stage: Stage, only_masked: bool, inverted: int) -> None:
         """The detector sees the composed picture; spots outside of the user's mask are left out, also where it is inverted."""
         stage.spots.boxes = cells(4)
@@ -53,13 +53,36 @@ class TestEveryHost:
         assert "skipped: its mask is empty" in result.comments and notes(result) == "" and stage.world.reports == []
 
 
-def test_a_spot_on_the_masks_edge_is_cut(stage: Stage) -> None:
-    """Of a spot that reaches over the user's mask, only the part inside is redrawn (and the feather)."""
+@pytest.mark.parametrize("only_masked", [False, True], ids=["whole", "only-masked"])
+@pytest.mark.parametrize("inverted", [0, 1], ids=["as-drawn", "inverted"])
+def test_a_spot_on_the_masks_edge_is_cut(stage: Stage, only_masked: bool, inverted: int) -> None:
+    """Of a spot that reaches over the user's mask only the part inside is redrawn, in each way of inpainting."""
     stage.spots.boxes = [(56, 40, 72, 56)]
-    fields = {**PAINT, "mask": mask_of(LEFT), "inpaint_full_res": False}
+    fields = {**PAINT, "mask": mask_of(LEFT), "inpaint_full_res": only_masked, "inpainting_mask_invert": inverted}
     plain = stage.img2img(**fields).images[0]
     changed = difference(plain, stage.img2img({"feather": 0, "denoise": 0.8}, **fields).images[0]) > 0
-    assert changed[40:56, 56:64].any() and not changed[:, 64:].any()
+    left, right = changed[40:56, 56:64], changed[40:56, 64:72]
+    ours, theirs = (right, changed[:, :64]) if inverted else (left, changed[:, 64:])
+    assert ours.any() and not theirs.any()
+
+
+@every_host
+def test_a_folder_of_pictures(stage: Stage) -> None:
+    """The host's batch from a folder takes one job through all pictures: each is detailed, with its own mask, and has its own note."""
+    processing, scripts = stage.world.module("processing"), stage.world.module("scripts")
+    p = processing.StableDiffusionProcessingImg2Img(
+        init_images=[picture()], mask=mask_of(LEFT), prompt="a face", steps=4, width=SIDE, height=SIDE, sampler_name="Euler", seed=1, mask_blur=0,
+        inpainting_fill=1, inpaint_full_res=False, denoising_strength=0.4, do_not_save_samples=True, do_not_save_grid=True)
+    p.scripts, p.is_api = scripts.scripts_img2img, True
+    p.script_args = tuple(stage.world.extension.arguments({"Detailer": [True, UNIT]}, "img2img"))  # type: ignore[union-attr]
+    results = []
+    for number, (allowed, boxes) in enumerate(((LEFT, cells(4)), (LEFT, []), ((SIDE // 2, 0, SIDE, SIDE), cells(4)))):
+        stage.spots.boxes = boxes
+        p.init_images, p.image_mask = [picture(number)], mask_of(allowed)
+        results.append(processing.process_images(p))
+    assert [seen.shape for seen in stage.spots.pictures] == [(SIDE, SIDE, 3)] * 3
+    assert [call.seeds for call in stage.detail_calls] == [(1, 2), (3, 4)] and all("Detailer: " in r.infotexts[0] for r in results)
+    assert ["nothing found by spots" in notes(result) for result in results] == [False, True, False]
 
 
 def test_only_masked_sees_the_whole_picture(stage: Stage) -> None:

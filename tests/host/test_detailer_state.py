@@ -181,6 +181,18 @@ def test_prompts_keep_the_main_networks(stage: Stage) -> None:
     assert [call.prompts[0] for call in stage.detail_calls] == ["a face", "a face, red"]
 
 
+@every_host
+def test_loras_of_the_main_prompt_can_be_kept_or_dropped(stage: Stage) -> None:
+    """While the spots are sampled the main prompt's networks are active with "keep", also under another prompt, and not with "drop"."""
+    for loras, prompt, active in (("keep", "red", {"thin": 0.7}), ("drop", "", {}), ("drop", "[PROMPT], <lora:own:1> red", {"own": 1.0}),
+                                  ("as-prompt", "red", {})):
+        stage.reset()
+        seen: list[dict[str, float]] = []
+        stage.world.faults.before_step = lambda call, step, state, seen=seen: seen.append(dict(stage.world.model.networks)) if call else None
+        stage.txt2img({"main_loras": loras, "prompt": prompt}, prompt="a face<lora:thin:0.7>")
+        assert [networks for networks in seen if networks != active] == [] and seen
+
+
 def test_users_changes_of_options_last(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """An option that the user changes while a wave is sampled keeps the user's value."""
     data = stage.world.shared.opts.data
