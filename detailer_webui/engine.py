@@ -10,6 +10,7 @@ from typing import Any
 from modules import devices, extra_networks, processing, prompt_parser, shared
 
 from detailer_core.engines.base import Capabilities, Control, Redrawn, WaveRequest
+from detailer_core.engines.memory import is_out_of_memory
 from detailer_core.errors import DetailerError, EngineError, EngineMemoryError, EngineUnsupportedError
 from detailer_core.plan import SegmentPlan
 from detailer_core.sampling import Sampling
