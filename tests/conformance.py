@@ -28,9 +28,13 @@ SAME = 1e-5
 
 
 class Rig(Protocol):
-    """How the suite gets an engine. sampler: one of its own, without randomness in its steps."""
+    """How the suite gets an engine. sampler: one of its own, without randomness in its steps.
+
+    spread: how far the decoder carries what is redrawn into what is kept: 0 but for normalisation over the whole picture. Largest difference, 0..1.
+    """
 
     sampler: str
+    spread: float
 
     def make(self, *, fits: int | None = None, interrupt: bool = False) -> Engine:
         """An engine. fits: most segments that "fit into memory". interrupt: the user interrupts it in the middle of its next wave."""
@@ -184,7 +188,7 @@ class EngineConformance:
             pytest.skip("declared as lacking")
         kept = self.redraw(rig, can, masks=(torch.zeros(1, 1, 32, 32),))
         done = self.redraw(rig, can, masks=(hard_mask(),))
-        assert largest(done[..., : SIDE // 2 - 8], kept[..., : SIDE // 2 - 8]) <= SAME
+        assert largest(done[..., : SIDE // 2 - 8], kept[..., : SIDE // 2 - 8]) <= max(SAME, rig.spread)
         assert largest(done[..., SIDE // 2 + 8 :], kept[..., SIDE // 2 + 8 :]) > 0.01
 
     @pytest.mark.parametrize("differential", [False, True])

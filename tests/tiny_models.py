@@ -113,11 +113,50 @@ def save_lora(path: Path, model: Path, *, width: int | None = None) -> Path:
 
 
 def vae(channels: int = 4, **more: Any) -> Any:
-    """A VAE with 8 pixels to a latent pixel."""
+    """A VAE of the real kind whose weights are set by hand: latents are means of 8x8 pixels (channel 3 is the mean of the colours), and back."""
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(block_out_channels=(8, 8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-                         latent_channels=channels, norm_num_groups=4, layers_per_block=1, sample_size=64, scaling_factor=0.9, **more).eval()
+    kind = AutoencoderKL(block_out_channels=(16,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
+                         latent_channels=channels, norm_num_groups=4, layers_per_block=1, sample_size=64, scaling_factor=0.9, **more)
+    for parameter in kind.parameters():
+        torch.nn.init.zeros_(parameter)  # what is added in blocks and attention is nothing
+    for module in kind.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            torch.nn.init.ones_(module.weight)
+    colours = torch.eye(4, 3)
+    colours[3] = 1 / 3
+    _spread(kind.encoder.conv_in, colours)
+    _spread(kind.decoder.conv_in, torch.eye(4, channels))
+    _gather(kind.encoder.conv_out, torch.eye(2 * channels, 4))
+    _gather(kind.decoder.conv_out, torch.eye(3, 4))
+    for conv in (kind.quant_conv, kind.post_quant_conv):
+        conv.weight.data[..., 0, 0] = torch.eye(len(conv.weight))
+    for block in kind.encoder.down_blocks:
+        for sampler in block.downsamplers or ():
+            sampler.conv.weight.data[:, :, :2, :2] = torch.eye(16)[..., None, None] / 4
+    for block in kind.decoder.up_blocks:
+        for sampler in block.upsamplers or ():
+            sampler.conv.weight.data[:, :, 1, 1] = torch.eye(16)
+    return kind.eval()
+
+
+_LIFT = 20.0
+"""Each value x goes through the normalisation as lift + x, lift - x, -lift + x, -lift - x: against those its mean and deviation hardly depend on x."""
+
+
+def _spread(conv: Any, matrix: torch.Tensor) -> None:
+    """Make a convolution give each of the 4 values that the matrix makes of a pixel in its four forms."""
+    signs = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    conv.weight.data[:, :, 1, 1] = (matrix[:, None] * signs[:, None]).reshape(16, -1)
+    conv.bias.data[:] = torch.tensor([_LIFT, _LIFT, -_LIFT, -_LIFT]).repeat(4)
+
+
+def _gather(conv: Any, matrix: torch.Tensor) -> None:
+    """Make a convolution, after normalisation and SiLU, give the matrix times the 4 values."""
+    one = torch.tensor(1.0, requires_grad=True)
+    torch.nn.functional.silu(one).backward()
+    slope = 2 / _LIFT * one.grad  # of the difference of the first two forms
+    conv.weight.data[:, :, 1, 1] = (matrix[..., None] * torch.tensor([1.0, -1.0, 0.0, 0.0]) / slope).reshape(len(matrix), 16)
 
 
 def unet(width: int, channels: int = 4, **more: Any) -> Any:

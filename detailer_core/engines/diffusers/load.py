@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,8 @@ def load_model(name: str, options: ModelOptions) -> Model:
     device = choose_device(options)
     dtype = choose_dtype(options, device)
     try:
-        pipe, family = _load(name, options, dtype)
+        with _no_bars():
+            pipe, family = _load(name, options, dtype)
         model = Model(pipe=pipe, family=family, source=name, dtype=dtype)
         _check_parts(model)
         _place(model, options, device)
@@ -43,6 +47,19 @@ def load_model(name: str, options: ModelOptions) -> Model:
             raise EngineError(f"the model {name} does not fit into the memory; choose another precision, or offload parts of it") from error
         raise EngineError(f"the model {name} cannot be loaded: {type(error).__name__}: {_first_line(error)}") from error
     return model
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Without the library's bars, which would run into our own; those of downloads stay."""
+    switch: Any = import_module("diffusers.utils.logging")
+    before = switch.is_progress_bar_enabled()
+    switch.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            switch.enable_progress_bar()
 
 
 def choose_device(options: ModelOptions) -> torch.device:
