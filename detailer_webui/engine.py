@@ -16,7 +16,6 @@ from detailer_core.plan import SegmentPlan
 from detailer_core.sampling import Sampling
 
 from . import host
-from .device_memory import is_out_of_memory
 from .engine_memory import EngineMemory
 from .nested import WaveJob, placeholder_pictures
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,29 +10,26 @@ import torch
 from torch import Tensor
 
 from ..memory import is_out_of_memory
+from ..vae_tiles import VaeTiles
 from .model import Model
 from .options import Tiling
-
-logger = logging.getLogger(__name__)
 
 
 class Vae:
     """A model's VAE. Latents are in the range that the denoiser knows: about 1 in standard deviation."""
 
     def __init__(self, model: Model, tiling: Tiling) -> None:
-        self.model, self.tiling = model, tiling
+        self.model, self.tiling, self._tiles = model, tiling, VaeTiles()
         if tiling == "on":
-            self.model.vae.enable_tiling()
+            model.vae.enable_tiling()
 
     def encode(self, images_bchw: Tensor) -> Tensor:
         """The latents, float32, of pictures in 0..1; the most likely ones, without noise."""
-        rows = [self._trying(lambda picture=picture: self._encode(picture[None])) for picture in images_bchw]
-        return torch.cat(rows)
+        return torch.cat([self._run(self._encode, picture[None], self.model.latent_scale) for picture in images_bchw])
 
     def decode(self, latents_bchw: Tensor) -> Tensor:
         """The pictures of latents, float32 in 0..1."""
-        rows = [self._trying(lambda latents=latents: self._decode(latents[None])) for latents in latents_bchw]
-        return torch.cat(rows)
+        return torch.cat([self._run(self._decode, latents[None], 1) for latents in latents_bchw])
 
     def _encode(self, image_bchw: Tensor) -> Tensor:
         vae, config = self.model.vae, self.model.vae.config
@@ -46,19 +42,11 @@ class Vae:
         picture = vae.decode((latents_bchw / config.scaling_factor + _shift(config)).to(vae.dtype), return_dict=False)[0]
         return ((picture.float() + 1) / 2).clamp(0, 1)
 
-    def _trying(self, work: Callable[[], Tensor]) -> Tensor:
-        """The work's result; in tiles if the memory was full the first time."""
-        try:
-            return work()
-        except Exception as error:
-            if self.tiling != "auto" or not is_out_of_memory(error):
-                raise
-            logger.info("the VAE does not fit into memory; from now on it works in tiles")
-        # Not from the handler: the error holds the tensors that did not fit.
-        free_memory()
-        self.tiling = "on"
-        self.model.vae.enable_tiling()
-        return work()
+    def _run(self, work: Callable[[Tensor], Tensor], source_bchw: Tensor, latent_pixel: int) -> Tensor:
+        """The whole at once; in tiles where that does not fit, unless the tiles are the library's own or not wanted."""
+        if self.tiling != "auto":
+            return work(source_bchw)
+        return self._tiles.run(work, source_bchw, key=self.model.source, latent_pixel=latent_pixel, is_full=is_out_of_memory, free=free_memory)
 
 
 def _shift(config: Any) -> float:
