@@ -22,8 +22,8 @@ def save_sd(folder: Path, *, width: int = WIDTH, channels: int = 4, name: str = 
 
     torch.manual_seed(0)
     pipe = StableDiffusionPipeline(vae=vae(), text_encoder=clip(width), tokenizer=clip_tokenizer(folder.parent / f"{folder.name}-clip"),
-                                   unet=unet(width, channels), scheduler=DDIMScheduler(**_schedule(), clip_sample=False), safety_checker=None, feature_extractor=None,
-                                   requires_safety_checker=False)
+                                   unet=unet(width, channels), scheduler=DDIMScheduler(**_schedule(), clip_sample=False), safety_checker=None,
+                                   feature_extractor=None, requires_safety_checker=False)
     return _saved(pipe, folder, name)
 
 
@@ -65,8 +65,8 @@ def save_flux(folder: Path, *, guidance: bool = True) -> Path:
     from transformers import T5Config, T5EncoderModel
 
     torch.manual_seed(3)
-    transformer = FluxTransformer2DModel(patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
-                                         joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, axes_dims_rope=(4, 4, 8), guidance_embeds=guidance)
+    transformer = FluxTransformer2DModel(patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16,
+                                         num_attention_heads=2, joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, axes_dims_rope=(4, 4, 8), guidance_embeds=guidance)
     t5 = T5EncoderModel(T5Config(vocab_size=64, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2))
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, base_image_seq_len=256,
                                                 max_image_seq_len=4096)
@@ -141,7 +141,7 @@ def vae(channels: int = 4, **more: Any) -> Any:
 
 
 _LIFT = 20.0
-"""Each value x goes through the normalisation as lift + x, lift - x, -lift + x, -lift - x: against those its mean and deviation hardly depend on x."""
+"""Each value x goes through the normalisation as lift + x, lift - x, -lift + x, -lift - x, whose mean and deviation hardly depend on x."""
 
 
 def _spread(conv: Any, matrix: torch.Tensor) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -50,7 +50,7 @@ def load_model(name: str, options: ModelOptions) -> Model:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
+def _no_bars() -> Generator[None, None, None]:
     """Without the library's bars, which would run into our own; those of downloads stay."""
     switch: Any = import_module("diffusers.utils.logging")
     before = switch.is_progress_bar_enabled()

@@ -96,7 +96,7 @@ def test_engines_by_name() -> None:
 
 def test_engines_and_models_belong_together() -> None:
     """The engine `diffusers` needs a model, and says how one is named; the filter has none, and says which engine has."""
-    with pytest.raises(EngineError, match="needs a model; name a folder, a .safetensors file, or a model of the hub as hub:owner/name"):
+    with pytest.raises(EngineError, match=r"needs a model; name a folder, a \.safetensors file, or a model of the hub as hub:owner/name"):
         make_engine("diffusers")
     with pytest.raises(EngineError, match="'filter' has no model, got m; choose the engine 'diffusers'"):
         make_engine("filter", ModelOptions(model="m"))
