@@ -66,7 +66,8 @@ def save_flux(folder: Path, *, guidance: bool = True) -> Path:
 
     torch.manual_seed(3)
     transformer = FluxTransformer2DModel(patch_size=1, in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16,
-                                         num_attention_heads=2, joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, axes_dims_rope=(4, 4, 8), guidance_embeds=guidance)
+                                         num_attention_heads=2, joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH,
+                                         axes_dims_rope=(4, 4, 8), guidance_embeds=guidance)
     t5 = T5EncoderModel(T5Config(vocab_size=64, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2))
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, base_image_seq_len=256,
                                                 max_image_seq_len=4096)

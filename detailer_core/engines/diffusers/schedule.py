@@ -19,12 +19,10 @@ from .guidance import Moment
 from .levels import SCHEDULES, install, level_to_time, trained_levels
 from .samplers import Sampler, find_sampler, make_scheduler, nearest
 
-AUTOMATIC = ("Automatic", "")
-
 
 def schedule_names(flow: bool) -> tuple[str, ...]:
     """Names of how noise levels are spaced; "Automatic" is the model's own way."""
-    return ("Automatic", "") if flow else ("Automatic", "", *SCHEDULES)
+    return ("Automatic",) if flow else ("Automatic", *SCHEDULES)
 
 
 def steps_to_do(sampling: Sampling) -> int:
@@ -105,11 +103,11 @@ def make_schedule(sampling: Sampling, config: Mapping[str, Any], family: Family,
     """
     flow = family.flow
     sampler = find_sampler(sampling.sampler, flow)
-    if sampling.scheduler not in schedule_names(flow):
-        names = schedule_names(flow)
+    names = schedule_names(flow)
+    if sampling.scheduler not in ("", *names):
         raise EngineUnsupportedError(f"scheduler: there is no scheduler '{sampling.scheduler}' for this model{nearest(sampling.scheduler, names)}; "
-                                     f"choose one of {', '.join(name for name in names if name)}")
-    own = sampling.sigmas is None and sampling.scheduler in AUTOMATIC
+                                     f"choose one of {', '.join(names)}")
+    own = sampling.sigmas is None and sampling.scheduler in ("", "Automatic")
     if not own and not sampler.takes_levels:
         raise EngineUnsupportedError(f"scheduler: the sampler '{sampling.sampler}' counts in training steps and takes no other noise levels; set "
                                      f"scheduler to Automatic, or choose another sampler")
