@@ -142,25 +142,18 @@ def _arguments(index: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
 
 
 def _from_file(path: Path, options: ModelOptions, dtype: torch.dtype) -> tuple[Any, Family]:
-    """A single file holds no tokenizer and no configuration; those come from `options.config` or the cache of diffusers."""
-    family = FAMILIES[_family_in(path)]
-    config, local = options.config, True
-    if config.startswith(HUB):
-        config, local = config.removeprefix(HUB), False
-    elif config:
+    """A single file holds no tokenizer and no configuration. Without `options.config` the library would download them, asked to or not."""
+    family, config = FAMILIES[_family_in(path)], options.config
+    if not config:
+        raise EngineError(f"{path} holds the model only, not its tokenizer and configuration; name a folder of a model of its family with "
+                          f"--model-config, or {HUB}owner/name to download them")
+    if not config.startswith(HUB):
         described = family_of(read_index(Path(config)), config)
         if described != family:
             raise EngineError(f"{path} is a model of {family.title}, the configuration {config} is for {described.title}; choose another")
-    try:
-        more: dict[str, Any] = {"safety_checker": None, "feature_extractor": None} if family.name == "sd" else {}
-        if config:
-            more["config"] = config
-        pipe = _class_of(family).from_single_file(str(path), torch_dtype=dtype, local_files_only=local, **more)
-    except (OSError, ValueError) as error:
-        if config:
-            raise
-        raise EngineError(f"{path} holds the model only, not its tokenizer and configuration ({_first_line(error)}); name a folder that has them "
-                          f"with --model-config, or {HUB}owner/name to download one") from error
+    more: dict[str, Any] = {"safety_checker": None, "feature_extractor": None} if family.name == "sd" else {}
+    pipe = _class_of(family).from_single_file(str(path), config=config.removeprefix(HUB), torch_dtype=dtype,
+                                              local_files_only=not config.startswith(HUB), **more)
     return pipe, family
 
 

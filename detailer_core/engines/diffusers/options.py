@@ -20,7 +20,7 @@ class ModelOptions:
     """What `DiffusersEngine` is made of.
 
     model: a folder that diffusers saved, a `.safetensors` file, or `hub:owner/name`, the only form that may be downloaded.
-    config: for a single file: a folder (or `hub:owner/name`) with the configuration of such models; "" = what diffusers has in its cache.
+    config: for a single file: a folder (or `hub:owner/name`) with tokenizer and configuration of a model of its family.
     precision: auto = fp16 on a GPU, else fp32. device: torch's name; "" = a GPU if there is one. offload: what waits in the main memory:
     nothing, models, or single layers. vae_tiling: auto = once the VAE ran out of memory.
     lora_folders, control_folders, model_folders: where `<lora:name:weight>`, ControlNets, and refiners or other checkpoints are looked for.
