@@ -106,8 +106,8 @@ def save_lora(path: Path, model: Path, *, width: int | None = None) -> Path:
     for name, module in net.named_modules():
         if name.endswith(("to_k", "to_v", "to_q")):
             wide = width if width is not None and "attn2" in name and not name.endswith("to_q") else module.weight.shape[1]
-            state[f"unet.{name}.lora_A.weight"] = torch.randn(4, wide, generator=generator)
-            state[f"unet.{name}.lora_B.weight"] = torch.randn(module.weight.shape[0], 4, generator=generator)
+            state[f"unet.{name}.lora_A.weight"] = 0.2 * torch.randn(4, wide, generator=generator)
+            state[f"unet.{name}.lora_B.weight"] = 0.2 * torch.randn(module.weight.shape[0], 4, generator=generator)
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(state, path)
     return path
@@ -154,9 +154,8 @@ def _spread(conv: Any, matrix: torch.Tensor) -> None:
 
 def _gather(conv: Any, matrix: torch.Tensor) -> None:
     """Make a convolution, after normalisation and SiLU, give the matrix times the 4 values."""
-    one = torch.tensor(1.0, requires_grad=True)
-    torch.nn.functional.silu(one).backward()
-    slope = 2 / _LIFT * one.grad  # of the difference of the first two forms
+    one = torch.sigmoid(torch.tensor(1.0))
+    slope = 2 / _LIFT * one * (2 - one)  # of the difference of the first two forms: SiLU' at 1 is s + s (1 - s)
     conv.weight.data[:, :, 1, 1] = (matrix[..., None] * torch.tensor([1.0, -1.0, 0.0, 0.0]) / slope).reshape(len(matrix), 16)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from .model import Model
 from .samplers import nearest
 
 _KEPT = 8
-_DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_down.weight")
-"""Endings of the tensors that take a layer's input, in the notations that diffusers' own conversion leaves."""
+_DOWN = (".lora_A.weight", ".lora.down.weight", ".lora_down.weight", ".lora_linear_layer.down.weight", "_lora.down.weight")
+"""Endings of the tensors that take a layer's input, in the notations that the library's own conversion leaves."""
+
+_ATTENTION = re.compile(r"(?:\.processor)?\.to_(q|k|v|out)$")
 
 LoraKey = tuple[tuple[str, float, float], ...]
 """A set of LoRAs: name, weight for the denoiser, weight for the text encoders."""
@@ -66,8 +70,10 @@ class LoraRack:
         adapter = f"detailer{self._count}"
         self._count += 1
         try:
-            self.model.pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=adapter, local_files_only=True,
-                                              use_safetensors=True)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # several LoRAs at once are meant
+                self.model.pipe.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=adapter, local_files_only=True,
+                                                  use_safetensors=True)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -117,6 +123,9 @@ class LoraRack:
         if ending is None:
             return ""
         part, _, layer = key.removesuffix(ending).partition(".")
+        if ending == "_lora.down.weight":  # the oldest notation names an attention's layers apart from the model's own names
+            layer = _ATTENTION.sub(r".\1_proj" if part.startswith("text_encoder") else r".to_\1", layer)
+            layer = f"{layer}.0" if layer.endswith(".to_out") else layer
         module = getattr(self.model.pipe, part, None)
         if not isinstance(module, torch.nn.Module):
             return f"is of a part '{part}' that the model does not have"

@@ -174,7 +174,7 @@ def test_single_file_with_the_configuration_of_another_family(model_folder: Call
     """The two have to be of one family."""
     file = tmp_path / "sd.safetensors"
     save_file({"cond_stage_model.transformer.text_model.final_layer_norm.weight": torch.zeros(1)}, file)
-    with pytest.raises(EngineError, match="is a model of Stable Diffusion 1 or 2, the configuration .* is for Stable Diffusion XL"):
+    with pytest.raises(EngineError, match=r"is a model of Stable Diffusion 1 or 2, the configuration .* is for Stable Diffusion XL"):
         DiffusersEngine(ModelOptions(model=str(file), config=str(model_folder("xl"))))
 
 
