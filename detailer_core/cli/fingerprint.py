@@ -16,8 +16,8 @@ from ..settings import UnitSettings
 from ..version import VERSION
 
 _WORDS = ("detector", "engine", "model", "model_config", "dtype", "device", "offload", "vae_tiling", "prompt", "negative_prompt", "seed", "preview",
-          "share_waves")
-_PLACES = ("models", "mask", "model", "model_config", "lora_folder", "control_folder", "model_folder", "hooks", "wildcards")
+          "share_waves", "trusted")
+_PLACES = ("models", "folders", "mask", "model", "model_config", "lora_folder", "control_folder", "model_folder", "hooks", "wildcards")
 
 
 def fingerprint(args: argparse.Namespace, settings: UnitSettings, engine: Engine) -> str:
@@ -26,7 +26,7 @@ def fingerprint(args: argparse.Namespace, settings: UnitSettings, engine: Engine
     files = {name: [_files(Path(str(place))) for place in _places(getattr(args, name, None))] for name in _PLACES}
     hooks = [str(word) for word in args.hooks]
     value: dict[str, Any] = {"version": VERSION, "engine": engine.name, "settings": asdict(settings), "words": words, "files": files, "hooks": hooks,
-                             "detector": _files(Path(settings.detector))}
+                             "detectors": [_files(Path(name)) for name in (settings.detector, settings.second_detector) if name]}
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode("utf-8", "backslashreplace")).hexdigest()
 
 
