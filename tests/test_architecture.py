@@ -19,7 +19,7 @@ HOSTS = {"modules", "modules_forge", "backend", "launch", "scripts", "gradio", "
 
 ROOMS = ("errors", "version", "geometry", "sampling", "image_ops", "resample", "segments", "masks", "mask_segments", "pictures", "preview",
          "contact_sheet", "settings", "sizing", "waves", "wave_memory", "wildcards", "plan", "hooks", "hook_files", "hook_library", "engines",
-         "detectors", "run", "unit", "api", "cli", "__main__")
+         "detectors", "run", "summary", "unit", "picture_kinds", "api", "cli", "__main__")
 """The core from the ground up: a room imports only what stands before it, or itself."""
 
 MAX_LINES = 500

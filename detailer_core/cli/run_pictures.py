@@ -16,11 +16,12 @@ from ..run import Outcome
 from ..sampling import MainGeneration
 from ..segments import Segments
 from ..settings import UnitSettings
+from ..summary import told
 from ..unit import UnitResult, UnitTools, find_segments, redraw_segments
 from .files import Place, copy_file, save_png
 from .journal import Journal
 from .progress import RunBar
-from .report import segment_entry, told
+from .report import segment_entry
 from .tools import reason_of
 
 Entry: TypeAlias = dict[str, Any]
