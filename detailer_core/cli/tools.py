@@ -122,7 +122,8 @@ def load_engine(args: argparse.Namespace) -> Engine:
                              model_folders=tuple(args.model_folder))
     for folder in (*args.lora_folder, *args.control_folder, *args.model_folder):
         if not folder.is_dir():
-            raise SettingsError(f"the folder {folder} is not there; check --lora-folder, --control-folder and --model-folder; nothing was done", field="engine")
+            raise SettingsError(f"the folder {folder} is not there; check --lora-folder, --control-folder and --model-folder; nothing was done",
+                                field="engine")
     try:
         return make_engine(args.engine or ("diffusers" if args.model else "filter"), model)
     except EngineError as error:
