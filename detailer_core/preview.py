@@ -44,7 +44,7 @@ def draw_preview(image: Tensor | NDArray[np.uint8], segments: Segments, *, state
         _tint(levels, segment, _colour(number))
     preview = Image.fromarray(levels)
     line = max(1, round(max(width, height) / 400))
-    text = _text_maker(max(_SMALLEST_TEXT, round(max(width, height) * _TEXT_SHARE)))
+    text = text_maker(max(_SMALLEST_TEXT, round(max(width, height) * _TEXT_SHARE)))
     draw = ImageDraw.Draw(preview)
     for number, segment in enumerate(segments):
         _dashes(draw, segment.crop_xyxy, _colour(number), max(1, line // 2))
@@ -120,7 +120,7 @@ def _tag(preview: Image.Image, box_xyxy: Box, words: Sequence[str], colour: Colo
     preview.paste((0, 0, 0), (x, y), shown)
 
 
-def _text_maker(height: int) -> Callable[[str], Image.Image]:
+def text_maker(height: int) -> Callable[[str], Image.Image]:
     """A function from a line of text to its coverage, mode L, with a margin; letters are about `height` pixels high."""
     try:
         font: Any = ImageFont.load_default(size=height)  # Pillow 10.1 and later

@@ -12,12 +12,12 @@ from modules import devices, extra_networks, processing, prompt_parser, shared
 from torch import Tensor
 
 from detailer_core.engines.base import Capabilities, Control, Redrawn, WaveRequest
+from detailer_core.engines.memory import is_out_of_memory
 from detailer_core.errors import DetailerError, EngineError, EngineMemoryError, EngineUnsupportedError
 from detailer_core.plan import SegmentPlan
 from detailer_core.sampling import Sampling
 
 from . import host
-from .device_memory import is_out_of_memory
 from .engine_memory import EngineMemory
 from .faces import face_restorer, restore_faces
 from .guest_scripts import guests_of

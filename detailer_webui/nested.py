@@ -19,11 +19,11 @@ from torch import Tensor
 from detailer_core.engines.base import Control, WaveRequest
 from detailer_core.engines.latent import run_cycles
 from detailer_core.engines.latent_masks import differential_mask, differential_threshold, to_latent_size
+from detailer_core.engines.memory import is_out_of_memory
 from detailer_core.hooks import CycleInput
 from detailer_core.image_ops import resample_mask
 
 from . import host
-from .device_memory import is_out_of_memory
 from .engine_memory import EngineMemory
 from .guest_scripts import CALLBACKS, Guest, call
 

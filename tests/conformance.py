@@ -29,9 +29,13 @@ SAME = 1e-5
 
 
 class Rig(Protocol):
-    """How the suite gets an engine. sampler: one of its own, without randomness in its steps."""
+    """How the suite gets an engine. sampler: one of its own, without randomness in its steps.
+
+    spread: how far the decoder carries what is redrawn into what is kept: 0 but for normalisation over the whole picture. Largest difference, 0..1.
+    """
 
     sampler: str
+    spread: float
 
     def make(self, *, fits: int | None = None, interrupt: bool = False) -> Engine:
         """An engine. fits: most segments that "fit into memory". interrupt: the user interrupts it in the middle of its next wave."""
@@ -185,7 +189,7 @@ class EngineConformance:
             pytest.skip("declared as lacking")
         kept = self.redraw(rig, can, masks=(torch.zeros(1, 1, 32, 32),))
         done = self.redraw(rig, can, masks=(hard_mask(),))
-        assert largest(done[..., : SIDE // 2 - 8], kept[..., : SIDE // 2 - 8]) <= SAME
+        assert largest(done[..., : SIDE // 2 - 8], kept[..., : SIDE // 2 - 8]) <= max(SAME, rig.spread)
         assert largest(done[..., SIDE // 2 + 8 :], kept[..., SIDE // 2 + 8 :]) > 0.01
 
     @pytest.mark.parametrize("content", ["latent-noise", "latent-nothing"])
@@ -204,7 +208,10 @@ class EngineConformance:
         assert torch.equal(given[1].latents_bchw[1:], given[0].latents_bchw[1:]) and torch.equal(given[1].outside, given[0].latents_bchw)
         assert cycles == 1 or starts[content][1]["before_sampling"][1][0].kept_bchw is None
         (plain, _), (done, _) = starts.values()
-        assert largest(done[1:], plain[1:]) <= SAME and largest(done[:1, ..., : SIDE // 2 - 8], plain[:1, ..., : SIDE // 2 - 8]) <= SAME
+        assert largest(done[1:], plain[1:]) <= SAME
+        # Of the latents, since a decoder lets the redrawn half shine through to the other.
+        plain_latents, done_latents = (seen["before_decode"][0][0][:1, ..., :3] for _, seen in starts.values())
+        assert largest(done_latents, plain_latents) <= SAME
         assert largest(done[:1], plain[:1]) > 0.001
 
     @pytest.mark.parametrize("differential", [False, True])

@@ -18,8 +18,8 @@ HOSTS = {"modules", "modules_forge", "backend", "launch", "scripts", "gradio", "
 """What the core never imports: the hosts' own names, what only hosts bring, and our adapter."""
 
 ROOMS = ("errors", "version", "geometry", "sampling", "image_ops", "masked_fill", "resample", "segments", "masks", "mask_segments", "pictures",
-         "preview", "settings", "sizing", "waves", "wave_memory", "wildcards", "plan", "hooks", "hook_files", "hook_library", "engines", "detectors",
-         "run", "unit", "cli", "__main__")
+         "preview", "contact_sheet", "settings", "sizing", "waves", "wave_memory", "wildcards", "plan", "hooks", "hook_files", "hook_library",
+         "engines", "detectors", "run", "summary", "unit", "picture_kinds", "api", "cli", "__main__")
 """The core from the ground up: a room imports only what stands before it, or itself."""
 
 MAX_LINES = 500

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+from PIL import Image
 
 from detailer_core.settings import make_settings, markdown_table
 
@@ -24,6 +32,41 @@ def test_api_example_holds_known_settings() -> None:
     switch, *units = json.loads(block[1])["alwayson_scripts"]["Detailer"]["args"]
     assert switch is True
     assert [make_settings(unit).detector for unit in units] == ["face_yolov8n.pt", "hand_yolov8n.pt"]
+
+
+def python_examples() -> dict[str, str]:
+    """The README's Python programs, by the name in the mark before them."""
+    return dict(re.findall(r"<!-- python: (\w+) -->\n```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S))
+
+
+def test_every_python_example_has_a_name() -> None:
+    """So that none is left untried; the one of the API, which needs a host, is tried in `tests/host/test_readme_api.py`."""
+    text = README.read_text(encoding="utf-8")
+    api = text[text.index("## API"):text.index("## Moving over")].count("```python")
+    assert api == 1 and text.count("```python") == len(python_examples()) + api == 3
+
+
+@pytest.mark.parametrize("name", python_examples())
+def test_python_examples_run(name: str, tmp_path: Path) -> None:
+    """Each runs as it stands, in a folder that has the files it names, and writes a picture that differs from the one it was given."""
+    if name == "diffusers":
+        pytest.importorskip("diffusers", reason="the extra 'diffusers' is not installed")
+        tiny_models.save_sd(tmp_path / "models" / "my-model")
+    levels = np.random.default_rng(3).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    mask = np.zeros((96, 128), np.uint8)
+    mask[30:60, 40:80] = 255
+    Image.fromarray(levels).save(tmp_path / "photo.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    (tmp_path / "example.py").write_text(python_examples()[name], encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(README.parent), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, env=environment, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    with Image.open(tmp_path / "detailed.png") as picture:
+        after = np.asarray(picture)
+    assert after.shape == levels.shape and (after != levels).any()
+    if name == "filter":
+        assert done.stdout.decode().splitlines() == ["1 done", "done (40, 30, 80, 60) "]
+        assert (after[mask == 0] == levels[mask == 0]).mean() > 0.8
 
 
 def _between_marks(text: str) -> str:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..engines.diffusers.options import OFFLOADS, PRECISIONS, TILINGS
 from ..version import VERSION
 
 _SEED_LIMIT = 2**32
@@ -30,7 +31,7 @@ exit codes: 0 all was done; 1 something could not be done, the messages say what
 
 _RUN = """Redraws parts of pictures. Inputs are never overwritten; format, EXIF and ICC profile are kept; outside the
 blurred masks every pixel stays as it is (JPEG is compressed anew). Where nothing is found the file is copied as it is. A picture that
-fails does not stop the others."""
+fails does not stop the others. A run that did not come to its end goes on where it was when the same command is given again."""
 
 _RUN_EXAMPLES = """examples:
   python -m detailer_core run photo.jpg --output out --preview
@@ -41,6 +42,8 @@ _RUN_EXAMPLES = """examples:
       each white area of mask.png, which must be as large as photo.png, is redrawn
   python -m detailer_core run photo.png --output out --detector models/adetailer/hand_yolov8n.pt
       a model file by its path; a file in one of the folders of --models by its name alone
+  python -m detailer_core run photos/ --output out --model models/my-model --prompt "a face, freckles" --share-waves 8
+      with a diffusion model; segments of up to 8 pictures are sampled together
 """
 
 _DETECT_EXAMPLES = """examples:
@@ -100,8 +103,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR",
                         help="folder for the results, which keep their names; made if it is not there; results of an earlier run are replaced")
     _add_common(parser)
-    parser.add_argument("--engine", default="filter", metavar="NAME",
-                        help="what redraws: 'filter' (default) sharpens without a model, a preview of the pipeline and not a diffusion model")
+    parser.add_argument("--engine", metavar="NAME",
+                        help="what redraws: 'diffusers', with --model, or 'filter' (default without it), which sharpens without a model: a preview "
+                             "of the pipeline and not a diffusion model")
+    _add_model(parser)
     parser.add_argument("--hook", action="append", default=[], type=Path, metavar="FILE.py", dest="hooks",
                         help="a program of your own that bends the run: a Python file with make_hook(**arguments) -> DetailerHook; repeatable")
     parser.add_argument("--hook-arguments", action="append", metavar="JSON", dest="hooks", help="arguments of the --hook before it, a JSON object")
@@ -113,6 +118,32 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
                         help="seed of the first segment of each picture; each further one takes the next (default: 0)")
     parser.add_argument("--preview", action="store_true", help="also write NAME-preview.png with numbered boxes")
     parser.add_argument("--report", type=Path, metavar="FILE.json", help="write what was done, picture by picture and segment by segment")
+    parser.add_argument("--contact-sheet", type=Path, metavar="FILE",
+                        help="write a picture of all pictures, before and after, small; more than 200 go to several files")
+    parser.add_argument("--share-waves", type=_count, default=1, metavar="N",
+                        help="keep so many pictures in memory at once, so that their segments can be sampled together (default: 1)")
+    parser.add_argument("--again", action="store_true",
+                        help="do all pictures, also those that an earlier run of this command, which did not come to its end, has done")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the engine 'diffusers'")
+    group.add_argument("--model", default="", metavar="MODEL",
+                       help="a folder that diffusers saved, a .safetensors file, or hub:owner/name, which is downloaded if it is not there yet; "
+                            "nothing else is ever downloaded")
+    group.add_argument("--model-config", default="", metavar="DIR",
+                       help="for a .safetensors file: a folder (or hub:owner/name) of a model of its family, for tokenizer and configuration")
+    group.add_argument("--dtype", default="auto", choices=PRECISIONS, help="arithmetic of the model; auto: fp16 on a GPU, else fp32")
+    group.add_argument("--device", default="", metavar="NAME", help="cuda, cuda:1, mps, cpu, ...; default: a GPU if there is one")
+    group.add_argument("--offload", default="none", choices=OFFLOADS,
+                       help="what waits in the main memory until it is needed: nothing, whole parts of the model, or single layers (slow)")
+    group.add_argument("--vae-tiling", default="auto", choices=TILINGS, help="whether the VAE works in tiles; auto: once it ran out of memory")
+    group.add_argument("--lora-folder", action="append", default=[], type=Path, metavar="DIR",
+                       help="folder of LoRAs (.safetensors) for <lora:name:weight> in prompts; repeatable")
+    group.add_argument("--control-folder", action="append", default=[], type=Path, metavar="DIR",
+                       help="folder of ControlNets, each a folder that diffusers saved, for hooks that ask for one; repeatable")
+    group.add_argument("--model-folder", action="append", default=[], type=Path, metavar="DIR",
+                       help="folder of models for the settings refiner and checkpoint; repeatable")
 
 
 def _add_detect(parser: argparse.ArgumentParser) -> None:
@@ -149,6 +180,12 @@ def _hash(text: str) -> str:
     if len(text) == 64 and all(letter in "0123456789abcdef" for letter in text.lower()):
         return text.lower()
     raise argparse.ArgumentTypeError(f"it must be a SHA-256, 64 hexadecimal digits, got '{text[:80]}'")
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"it must be a whole number from 1 on, got '{text}'")
 
 
 def _seed(text: str) -> int:

@@ -14,9 +14,9 @@ from ..pictures import from_pil, to_pil
 from ..preview import draw_preview, side_by_side
 from ..sampling import MainGeneration
 from ..settings import make_settings
+from ..summary import told
 from ..unit import UnitTools, run_unit
 from .files import check_folder, save_png
-from .report import told
 
 
 def demo_command(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ class RunBar:
         self._redirect = logging_redirect_tqdm([logging.getLogger()])
         self._pictures = pictures
         self._over = 0
-        self._name = ""
+        self._name, self._count = "", 1
 
     def __enter__(self) -> RunBar:
         """Let log messages pass above the bar."""
@@ -35,20 +35,26 @@ class RunBar:
         self._bar.close()
         self._redirect.__exit__(kind, error, trace)
 
-    def begin(self, name: str) -> None:
-        """The next picture's turn."""
-        self._name = name if len(name) <= _NAME else f"{name[:_NAME - 1]}…"
+    def begin(self, name: str, count: int = 1) -> None:
+        """The next picture's turn, or that of so many, of which it is the first."""
+        self._name, self._count = name if len(name) <= _NAME else f"{name[:_NAME - 1]}…", count
         self._show(0.0, "looking")
 
     def wave(self, progress: Progress) -> None:
         """A wave of the picture at hand begins."""
-        self._show(progress.segments_done / max(1, progress.segments), f"segment {progress.segments_done + 1}/{progress.segments}")
+        self._show(self._count * progress.segments_done / max(1, progress.segments), f"segment {progress.segments_done + 1}/{progress.segments}")
 
     def end(self, text: str, *, error: bool = False) -> None:
         """The picture is over; the text stays on the screen."""
         self._over += 1
         self._bar.n = self._over
         self._bar.write(text, file=sys.stderr if error else sys.stdout)
+        self._bar.refresh()
+
+    def skip(self, count: int) -> None:
+        """So many pictures were done before."""
+        self._over += count
+        self._bar.n = self._over
         self._bar.refresh()
 
     def _show(self, share: float, what: str) -> None:

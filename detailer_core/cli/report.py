@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..run import Outcome
@@ -27,9 +26,3 @@ def found_entries(segments: Segments) -> list[dict[str, Any]]:
 def _found(segment: Segment) -> dict[str, Any]:
     return {"box_xyxy": list(segment.bbox_xyxy), "label": segment.label, "confidence": round(float(segment.confidence), 4),
             "crop_region_xyxy": list(segment.crop_xyxy)}
-
-
-def told(outcomes: Sequence[Outcome]) -> str:
-    """How many segments are in each state, with the reason of those that are not done."""
-    groups = [f"{outcome.state} ({outcome.reason})" if outcome.reason else outcome.state for outcome in outcomes]
-    return ", ".join(f"{groups.count(group)} {group}" for group in dict.fromkeys(groups))

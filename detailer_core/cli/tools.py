@@ -10,12 +10,15 @@ from pathlib import Path
 from ..detectors.assembly import check_detectors, detector_names, unit_detector
 from ..detectors.base import Detector
 from ..detectors.registry import SUFFIXES, DetectorFolders, DetectorShelf, list_detectors
-from ..engines.base import Engine
+from ..engines.base import Engine, check_supported
+from ..engines.diffusers.options import ModelOptions
 from ..engines.registry import make_engine
-from ..errors import DetailerError, EngineError, PromptError, SettingsError
+from ..errors import DetailerError, EngineError, EngineUnsupportedError, PromptError, SettingsError
 from ..hook_files import load_hook, parse_arguments
 from ..hook_library import parse_hooks
 from ..hooks import DetailerHook, combine
+from ..plan import resolve_sampling
+from ..sampling import MainGeneration
 from ..segments import parse_picks
 from ..settings import UnitSettings, make_settings, parse_assignments
 from ..wildcards import WildcardLibrary
@@ -111,11 +114,31 @@ def load_hooks(args: argparse.Namespace, settings: UnitSettings, engine: Engine)
 
 
 def load_engine(args: argparse.Namespace) -> Engine:
-    """The engine by its name. Raises: SettingsError with the known names."""
+    """The engine by its name, with its model. Raises: SettingsError for a name, or a model, that cannot be had."""
+    model = None
+    if args.model:
+        model = ModelOptions(model=args.model, config=args.model_config, precision=args.dtype, device=args.device, offload=args.offload,
+                             vae_tiling=args.vae_tiling, lora_folders=tuple(args.lora_folder), control_folders=tuple(args.control_folder),
+                             model_folders=tuple(args.model_folder))
+    for folder in (*args.lora_folder, *args.control_folder, *args.model_folder):
+        if not folder.is_dir():
+            raise SettingsError(f"the folder {folder} is not there; check --lora-folder, --control-folder and --model-folder; nothing was done",
+                                field="engine")
     try:
-        return make_engine(args.engine)
+        return make_engine(args.engine or ("diffusers" if args.model else "filter"), model)
     except EngineError as error:
-        raise SettingsError(f"{error}; the engines that draw with a model are those of a WebUI", field="engine") from error
+        raise SettingsError(f"{error}; nothing was done", field="engine") from error
+
+
+def check_engine(engine: Engine, settings: UnitSettings, main: MainGeneration, hook: DetailerHook) -> None:
+    """Nothing, if the engine can do what the settings ask for; else every picture of a folder would fail with the same words.
+
+    Raises: SettingsError.
+    """
+    try:
+        check_supported(engine, resolve_sampling(settings, main), combine([parse_hooks(settings.hooks), hook]))
+    except EngineUnsupportedError as error:
+        raise SettingsError(f"{error}; nothing was done", field="engine") from error
 
 
 def reason_of(error: Exception) -> str:

@@ -140,7 +140,7 @@ def check_supported(engine: Engine, sampling: Sampling, hook: DetailerHook) -> N
         "hook": (hook.needs_latents and not can.latents, f"hook '{hook.name}', which works on latents"),
         "hooks": (hook.needs_inversion and not can.inversion, f"hook '{hook.name}', which runs the sampler backwards (inversion); leave it away"),
         "sampler": (bool(can.samplers) and sampling.sampler not in can.samplers, f"sampler '{sampling.sampler}'; it has {', '.join(can.samplers)}"),
-        "scheduler": (bool(can.schedulers) and sampling.scheduler not in can.schedulers,
+        "scheduler": (bool(can.schedulers) and sampling.scheduler not in ("", *can.schedulers),
                       f"scheduler '{sampling.scheduler}'; it has {', '.join(can.schedulers)}"),
     }
     for setting, (missing, what) in needs.items():

@@ -17,6 +17,8 @@ from detailer_core.engines.base import Engine
 class WebuiRig:
     """The engine in a played host, for a main job that was just made. sampler: without, or with a Brownian tree, or by timesteps."""
 
+    spread = 0.0
+
     def __init__(self, stage: Stage, sampler: str) -> None:
         self.stage, self.sampler = stage, sampler
         processing = stage.world.module("processing")

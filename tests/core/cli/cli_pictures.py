@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from detailer_core.cli.journal import JOURNAL
+
 FAST = ("--set", "guide_size=64", "--set", "max_size=128", "--set", "crop_factor=1.5")
 """Settings with which a segment takes no time."""
 
@@ -53,8 +55,8 @@ def report(path: Path) -> dict[str, Any]:
 
 
 def files(folder: Path) -> list[str]:
-    """Names of all that lies in a folder, hidden files as well."""
-    return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    """Names of all that lies in a folder, hidden files as well, but for the journal of a run in which not all was done."""
+    return sorted(p.name for p in folder.iterdir() if p.name != JOURNAL) if folder.is_dir() else []
 
 
 def opened(path: Path | str) -> Image.Image:

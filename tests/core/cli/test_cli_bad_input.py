@@ -14,7 +14,7 @@ import pytest
 from cli_pictures import Answer, files, mask, noise, opened, report, save
 from PIL import Image
 
-from detailer_core.cli import run_command
+from detailer_core.cli import run_pictures
 from detailer_core.engines.filter import FilterEngine
 
 Call = Callable[..., Answer]
@@ -292,14 +292,14 @@ def test_disk_error_when_writing(run: Call, tmp_path: Path, drop_size: int) -> N
      (KeyError("odd"), "unexpected KeyError: 'odd'; please report this as a bug")], ids=str)
 def test_error_that_nobody_expected(run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str) -> None:
     """It costs one picture; the others are done and the report is written."""
-    work, calls = run_command.run_unit, iter([True, False])
+    find, calls = run_pictures.find_segments, iter([True, False])
 
     def fail_once(*words: Any) -> object:
         if next(calls):
             raise error
-        return work(*words)
+        return find(*words)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_command, "run_unit", fail_once)
+    monkeypatch.setattr(run_pictures, "find_segments", fail_once)
     answer = run(save(tmp_path / "a.png"), save(tmp_path / "b.png"), "--output", "out", "--detector", "whole", "--report", "r.json")
     assert answer.code == 1
     assert message in answer.err

@@ -8,12 +8,14 @@ import pytest
 import torch
 from stub_engine import StubEngine
 
+from detailer_core.engines import registry
 from detailer_core.engines.base import Capabilities, Control, Redrawn, check_supported
+from detailer_core.engines.diffusers.options import ModelOptions
 from detailer_core.engines.filter import FilterEngine
-from detailer_core.engines.registry import NAMES, make_engine
+from detailer_core.engines.registry import NAMES, main_defaults, make_engine
 from detailer_core.errors import EngineError, EngineUnsupportedError
 from detailer_core.hooks import DetailerHook
-from detailer_core.sampling import Refiner, Sampling
+from detailer_core.sampling import MainGeneration, Refiner, Sampling
 
 EVERYTHING = Capabilities(inpaint_model=True, refiner=True, checkpoint=True, vae=True, modules=True, clip_skip=True, noise_multiplier=True,
                           distilled_cfg=True, restore_face=True)
@@ -102,10 +104,28 @@ def test_defaults_of_the_contract() -> None:
 
 
 def test_engines_by_name() -> None:
-    """Each known name makes its engine anew; another is refused with the known ones."""
-    for name in NAMES:
-        assert make_engine(name).name == name
-        assert make_engine(name) is not make_engine(name)
+    """The filter is made anew each time; another name is refused with the known ones."""
     assert isinstance(make_engine("filter"), FilterEngine)
+    assert make_engine("filter") is not make_engine("filter")
     with pytest.raises(EngineError, match=f"^unknown engine 'nonsense'; choose one of {', '.join(NAMES)}$"):
         make_engine("nonsense")
+
+
+def test_engines_and_models_belong_together() -> None:
+    """The engine `diffusers` needs a model, and says how one is named; the filter has none, and says which engine has."""
+    with pytest.raises(EngineError, match=r"needs a model; name a folder, a \.safetensors file, or a model of the hub as hub:owner/name"):
+        make_engine("diffusers")
+    with pytest.raises(EngineError, match="'filter' has no model, got m; choose the engine 'diffusers'"):
+        make_engine("filter", ModelOptions(model="m"))
+
+
+def test_missing_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the optional packages the engine `diffusers` says how to get them."""
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match="pip install diffusers transformers accelerate peft"):
+        make_engine("diffusers", ModelOptions(model="m"))
+
+
+def test_what_settings_mean_that_are_left_open() -> None:
+    """An engine without a model has the defaults of every main generation."""
+    assert main_defaults(make_engine("filter")) == MainGeneration()

@@ -16,6 +16,7 @@ class StubRig:
     """The stub with its small diffusion-like loop."""
 
     sampler = "Euler"
+    spread = 0.0
 
     def make(self, *, fits: int | None = None, interrupt: bool = False) -> Engine:
         """A fresh stub."""
@@ -35,6 +36,7 @@ class FilterRig:
     """The filter; it has no memory that could be full."""
 
     sampler = "Euler"
+    spread = 0.0
 
     def make(self, *, fits: int | None = None, interrupt: bool = False) -> Engine:
         """A fresh filter."""

@@ -1,4 +1,4 @@
-"""How a full device is told from other troubles."""
+"""Telling an error of full memory from others, on every kind of device."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory",
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the device's memory is full."""
+    """Whether the error says that a device has no memory left."""
     kinds = tuple(k for k in (getattr(torch.cuda, "OutOfMemoryError", None), getattr(torch, "OutOfMemoryError", None), MemoryError) if k)
     text = str(error).lower()
     return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY))
