@@ -22,7 +22,7 @@ from .ahead import Ahead, Remark
 from .changes import changes_of
 from .comparison import Comparison
 from .engine_memory import EngineMemory
-from .fields import units_from_args
+from .fields import Requested, units_from_args
 from .limits import limited
 from .saving import savers
 from .watcher import Watcher
@@ -83,6 +83,11 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     except SettingsError as error:
         tell(p, f"switched off: {error}")
         return None
+    return open_job(p, requested, workshop)
+
+
+def open_job(p: Any, requested: Requested, workshop: Workshop) -> Job | None:
+    """As `begin_job`, with units that were read already."""
     problems = [*requested.problems, *requested.remarks]
     rules = workshop.prompt_rules() if requested.units else PromptRules()
     units: dict[int, UnitSettings] = {}
@@ -135,10 +140,11 @@ def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -
         raise DetectorError(f"detector '{settings.detector}' failed: {type(error).__name__}: {error}") from error
 
 
-def tell(p: Any, text: str, *, note: bool = True) -> None:
-    """Tell the user: in the log, under the picture, and, if it is to be noted, in the picture's generation parameters."""
-    logger.warning("Detailer: %s", text)
-    p.comment(f"Detailer: {text}")
+def tell(p: Any, text: str, *, note: bool = True, about: str = "") -> None:
+    """Tell the user: in the log, under the picture, and, if it is to be noted, in the picture's generation parameters. about: the picture's name."""
+    named = f"{about}: {text}" if about else text
+    logger.warning("Detailer: %s", named)
+    p.comment(f"Detailer: {named}")
     shared_text = _without_folders(text)
     notes = str(p.extra_generation_params.get(NOTE_KEY, ""))
     if note and f"; {shared_text}; " not in f"; {notes}; ":
