@@ -33,6 +33,8 @@ def _given(image: Image.Image, name: str = "") -> Given:
     text, entries = images.read_info_from_image(image)
     # A copy in any case: the generation parameters are written into it.
     upright = ImageOps.exif_transpose(image) or image.copy()
+    if upright.mode == "RGBA" and upright.getchannel("A").getextrema()[0] == 255:
+        upright = upright.convert("RGB")  # the page makes all pictures RGBA
     return Given(image=upright, name=name, text=text or "", entries={k: v for k, v in entries.items() if isinstance(v, str)})
 
 
