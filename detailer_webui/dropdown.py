@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import gradio as gr
-from fastapi import HTTPException
 from modules import processing, scripts
 
 from detailer_core.errors import DetailerError, SettingsError
 
+from .api_errors import error_entry, refusal
 from .dropdown_request import Request, panel_arguments, read_request
 from .given import pictures_of_folder, pictures_of_page
 from .given_run import detail_given
@@ -51,7 +51,7 @@ class DetailerDropdown(scripts.Script):
             return self._run(p, read_request(args))
         except DetailerError as error:
             if getattr(p, "is_api", False):
-                raise HTTPException(status_code=422, detail={"field": getattr(error, "field", ""), "error": str(error)}) from error
+                raise refusal([error_entry(("script_args",), error)]) from error
             raise
 
     def _run(self, p: Any, request: Request) -> Any:

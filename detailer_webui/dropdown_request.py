@@ -11,6 +11,7 @@ from modules import shared
 
 from detailer_core.errors import SettingsError
 
+from . import host
 from .fields import units_from_args
 
 
@@ -63,7 +64,7 @@ def panel_arguments(args: Sequence[Any]) -> tuple[list[Any], bool]:
     Raises: SettingsError if they are not the panel's.
     """
     values = [True, *args[1:]] if args and isinstance(args[0], (bool, type(None))) else [True, *args]
-    requested = units_from_args(values)
+    requested = units_from_args(values, samplers=host.sampler_names())
     if requested.units or requested.problems:
         return values, False
     place = next((i for i, value in enumerate(values) if isinstance(value, Mapping)), None)

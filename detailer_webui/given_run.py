@@ -12,11 +12,13 @@ import torch
 from modules import processing, shared
 from PIL import Image
 
+from detailer_core.detectors.assembly import NO_DETECTOR
 from detailer_core.errors import PictureError, SettingsError
 
 from . import host, kept_infotext
 from .ahead import Finished, Remark
 from .batch import begin_note
+from .changes import changes_of
 from .dropdown_request import Request
 from .fields import units_from_args
 from .given import Given, GivenPictures, page_mask, write
@@ -27,6 +29,8 @@ from .work import detail_pictures
 
 logger = logging.getLogger(__name__)
 
+_MASK: dict[str, Any] = {"detector": "mask", "labels": "", "exclude_labels": "", "second_detector": NO_DETECTOR, "tile_size": 0}
+"""Settings of a unit whose segments are the mask's areas: whatever else says what a detector finds does not hold."""
 _TOGETHER = 8
 """Most pictures that are planned together: what is finished is written after each such group."""
 _PIXELS = 2**24
@@ -49,7 +53,8 @@ def detail_given(p: Any, pictures: GivenPictures, arguments: Sequence[Any], requ
 
 
 def _begin(p: Any, arguments: Sequence[Any], request: Request, workshop: Workshop) -> tuple[Job, Workshop]:
-    requested, mask = units_from_args(arguments), page_mask(p)
+    requested = units_from_args(arguments, main_wh=(p.width, p.height), samplers=host.sampler_names(), changes=changes_of(p))
+    mask = page_mask(p)
     p.mask_for_overlay = None if request.mask else mask  # else segments are cut to it, as in an inpainting job
     if request.mask:
         if mask is None:
@@ -57,7 +62,7 @@ def _begin(p: Any, arguments: Sequence[Any], request: Request, workshop: Worksho
                                 field="mask")
         workshop = copy.copy(workshop)
         workshop.shelf = MaskShelf(workshop.shelf, mask)  # type: ignore[assignment]  # all that is asked of it is `get`
-        units = {number: replace(settings, detector="mask", labels="") for number, settings in requested.units.items()}
+        units = {number: replace(settings, **_MASK) for number, settings in requested.units.items()}
         requested = replace(requested, units=units)
     told = set(p.comments)
     job = open_job(p, requested, workshop)

@@ -17,7 +17,7 @@ from detailer_core.settings import UnitSettings
 from detailer_core.wave_memory import WaveMemory
 from detailer_core.wildcards import WildcardLibrary, check_unit_text
 
-from . import first_pass_check, host, infotext
+from . import controlnet, first_pass_check, host, infotext
 from .ahead import Ahead, Remark
 from .changes import changes_of
 from .comparison import Comparison
@@ -128,6 +128,7 @@ def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -
     Raises: SettingsError, HookError, PromptError, DetectorError.
     """
     host.check_names(settings)
+    controlnet.check_complete(settings)
     parse_hooks(settings.hooks, host.hook_folder())
     for text in (settings.prompt, settings.negative_prompt):
         check_unit_text(text, rules.library)

@@ -8,10 +8,12 @@ from typing import Any
 
 from modules import processing, sd_models, sd_samplers, sd_vae, shared
 
+from . import host
+
 
 def lend_values(p: Any) -> None:
     """Prompts with styles, seeds, sampler and the model's names, as the host would have them at the start of the job."""
-    load_model()
+    host.load_model()
     seed, subseed = processing.get_fixed_seed(p.seed), processing.get_fixed_seed(p.subseed)
     p.setup_prompts()
     count = len(p.all_prompts)
@@ -22,13 +24,6 @@ def lend_values(p: Any) -> None:
         fix_sampler(p)
     p.sd_model_name, p.sd_model_hash = shared.sd_model.sd_checkpoint_info.name_for_extra, shared.sd_model.sd_model_hash
     p.sd_vae_name, p.sd_vae_hash = sd_vae.get_loaded_vae_name(), sd_vae.get_loaded_vae_hash()
-
-
-def load_model() -> None:
-    """Load the checkpoint that the settings name; before the first generation some hosts have only a placeholder."""
-    reload = getattr(sd_models, "forge_model_reload", None) or getattr(sd_models, "reload_model_weights", None)
-    if reload is not None:
-        reload()
 
 
 @contextmanager

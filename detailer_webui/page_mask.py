@@ -39,3 +39,12 @@ class MaskShelf:
     def get(self, name: str, **rest: Any) -> Any:
         """The detector of that name. Raises: as the real shelf does."""
         return self._detector if name == "mask" else self._shelf.get(name, **rest)
+
+    def handle(self, name: str, **rest: Any) -> Any:
+        """As `get`, with the real shelf's own extras for all others."""
+        return self._detector if name == "mask" else self._shelf.handle(name, **rest)
+
+    def release(self, name: str) -> None:
+        """Let a detector go; the mask stays."""
+        if name != "mask":
+            self._shelf.release(name)

@@ -49,8 +49,8 @@ def refused(stage: Stage, args: list[Any], **fields: Any) -> dict[str, str]:
     with pytest.raises(HTTPException) as caught:
         detail(stage, {}, args=args, **fields)
     assert caught.value.status_code == 422
-    told: Any = caught.value.detail
-    return told
+    problems: Any = caught.value.detail
+    return {"field": problems[0]["loc"][-1], "error": problems[0]["msg"]}
 
 
 @every_host
