@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from modules import scripts
 from PIL import Image
@@ -58,12 +59,15 @@ class ControlGuide:
     def begin(self, p: Any) -> None:
         """The host's script prepares control picture and model. Raises: EngineError with what it says is wrong."""
         self._open = True
+        seeds, drawn = (p.seed, p.subseed), np.random.get_state()
         # Only while it looks for its picture: the host itself would lay the original over what is not masked.
         p.image_mask, p.inpaint_full_res = self._mask() if self._inpaints else None, False
+        p.seed, p.subseed = self._request.seeds[0], self._request.subseeds[0]  # it seeds numpy for its preprocessor, and cannot read lists
         try:
             self.call("process", p)
         finally:
-            p.image_mask = None
+            p.image_mask, (p.seed, p.subseed) = None, seeds
+            np.random.set_state(drawn)
 
     def call(self, name: str, p: Any, *before: Any, **kwargs: Any) -> None:
         """One callback of the host's script. Raises: EngineError with what it says is wrong."""

@@ -46,14 +46,14 @@ def detail_given(p: Any, pictures: GivenPictures, arguments: Sequence[Any], requ
         p.batch_size = p.n_iter = 1  # every file is a job of its own: the same seed gives it the same result alone or among others
     with overridden(p), torch.no_grad():
         lend_values(p)
-        job, workshop = _begin(p, arguments, request, workshop)
+        job, workshop = _begin(p, pictures.size_wh or (p.width, p.height), arguments, request, workshop)
         run = _Run(p=p, pictures=pictures, job=job, workshop=workshop, request=request)
         run.all()
     return run.processed()
 
 
-def _begin(p: Any, arguments: Sequence[Any], request: Request, workshop: Workshop) -> tuple[Job, Workshop]:
-    requested = units_from_args(arguments, main_wh=(p.width, p.height), samplers=host.sampler_names(), changes=changes_of(p))
+def _begin(p: Any, main_wh: tuple[int, int], arguments: Sequence[Any], request: Request, workshop: Workshop) -> tuple[Job, Workshop]:
+    requested = units_from_args(arguments, main_wh=main_wh, samplers=host.sampler_names(), changes=changes_of(p))
     mask = page_mask(p)
     p.mask_for_overlay = None if request.mask else mask  # else segments are cut to it, as in an inpainting job
     if request.mask:
@@ -86,7 +86,8 @@ class _Run:
 
     def all(self) -> None:
         """Group after group, until all are done or the user stops."""
-        shared.state.job_count = len(self.pictures)
+        # The page's batch of pictures calls once for each of them, and has counted them already.
+        shared.state.job_count = max(shared.state.job_count, shared.state.job_no + len(self.pictures))
         for group in self._groups():
             shared.state.skipped = False
             numbers = [number for number, _ in group]

@@ -44,6 +44,7 @@ class Record:
         if self.fails is not None:
             raise self.fails
         assert getattr(p, "image_mask", None) is None or not p.inpaint_full_res, "the picture would be cut to the mask"
+        np.random.seed((int(p.seed) + int(p.subseed)) & 0xFFFFFFFF)
         picture = np.asarray(p.init_images[0].convert("RGB")) if getattr(p, "init_images", None) else unit.image
         self.pictures.append(picture)
         self.masks.append(None if getattr(p, "image_mask", None) is None else np.asarray(p.image_mask))

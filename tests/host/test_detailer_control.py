@@ -153,6 +153,15 @@ def test_steps_that_change_between_cycles(stage: Stage, record: Record) -> None:
     assert len({call.steps for call in stage.detail_calls}) == 2 and notes(result) == "" and stage.world.reports == [] and plain_model(stage)
 
 
+def test_numpys_generator_is_left_alone(stage: Stage, record: Record) -> None:
+    """A ControlNet seeds numpy for its preprocessor with the segment's seeds, which other extensions do not notice."""
+    np.random.seed(5)
+    wanted = np.random.random()
+    np.random.seed(5)
+    assert notes(stage.txt2img(CANNY)) == "" and len(record.pictures) == 2
+    assert np.random.random() == wanted
+
+
 def test_told_once(stage: Stage, record: Record, caplog: pytest.LogCaptureFixture) -> None:
     """The log says once why segments with a ControlNet are sampled one by one."""
     with caplog.at_level(logging.INFO):
