@@ -45,7 +45,8 @@ class WebuiEngine:
         """All of diffusion; samplers and schedulers as the host has them."""
         schedulers = host.scheduler_names()
         modules = host.takes_modules()
-        return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, control=controlnet.installed(), sigmas=True, samplers=host.sampler_names(),
+        return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, control=controlnet.installed(), sigmas=True,
+                            samplers=host.sampler_names(),
                             schedulers=("Automatic", *schedulers) if schedulers else (), vae=not modules, modules=modules, clip_skip=True,
                             noise_multiplier=True, distilled_cfg=hasattr(self.p, "distilled_cfg_scale"), restore_face=face_restorer() is not None)
 

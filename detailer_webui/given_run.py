@@ -44,6 +44,7 @@ def detail_given(p: Any, pictures: GivenPictures, arguments: Sequence[Any], requ
     """
     if pictures.folder:
         p.batch_size = p.n_iter = 1  # every file is a job of its own: the same seed gives it the same result alone or among others
+        p.enable_hr = False  # there is no first pass of a picture that is there already
     with overridden(p), torch.no_grad():
         lend_values(p)
         job, workshop = _begin(p, pictures.size_wh or (p.width, p.height), arguments, request, workshop)
@@ -139,6 +140,8 @@ class _Run:
         begin_note(p, self.job)
         for remark in finished.remarks:
             tell(p, remark.text, note=remark.noted, about=given.name)
+        if finished.image is not given.image:
+            self.workshop.comparison.add(given.image, finished.image)
         text = self._text(given, index)
         if self.pictures.folder and finished.image is given.image and host.stopped():
             return  # the user stopped before its turn

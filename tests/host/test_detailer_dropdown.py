@@ -232,6 +232,13 @@ class TestFolder:
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["p0.png"] and len(result.images) == 1
         assert {call.kind for call in stage.world.sampler_log} == {"img2img"}
 
+    def test_hires_fix_means_nothing(self, stage: Stage, tmp_path: Path) -> None:
+        """With hires fix on, a unit that works before it works on the folder's pictures as well, and they can be compared."""
+        source = folder_of(tmp_path / "in", 1)
+        result = stage.txt2img({"hires": "before"}, enable_hr=True, hr_scale=2.0, selected=("Detailer", [str(source), ""]))
+        assert (difference(picture(0), result.images[0]) > 0).any() and "hires" not in result.comments
+        assert len(stage.script().workshop.comparison.pairs()) == 1
+
     def test_interrupt_keeps_what_is_finished(self, stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Pictures before the interrupt are written and shown, the others are neither."""
         monkeypatch.setattr("detailer_webui.given_run._TOGETHER", 1)
