@@ -17,7 +17,7 @@ from .errors import PromptError
 from .geometry import Box, SizeRule, SizeWH, box_size_wh, decide_size, intersect, shift
 from .image_ops import nonzero_box
 from .masks import crop_of_picture_mask
-from .sampling import MainGeneration, Refiner, Sampling, wrap_seed
+from .sampling import NO_CONTROL, MainGeneration, Refiner, Sampling, SegmentControl, wrap_seed
 from .segments import Segment, Segments
 from .settings import UnitSettings
 from .sizing import fit
@@ -222,6 +222,11 @@ def resolve_sampling(settings: UnitSettings, main: MainGeneration) -> Sampling:
     if settings.refiner and settings.refiner_ratio > 0:
         refiner = Refiner(checkpoint=settings.refiner, ratio=settings.refiner_ratio, prompt=settings.refiner_prompt,
                           negative_prompt=settings.refiner_negative_prompt)
+    control = None
+    if settings.control_model not in NO_CONTROL:
+        control = SegmentControl(model=settings.control_model, module=settings.control_module, weight=settings.control_weight,
+                                 start=settings.control_start, end=settings.control_end, mode=settings.control_mode,
+                                 pixel_perfect=settings.control_pixel_perfect)
     return Sampling(
         steps=main.steps if settings.steps is None else settings.steps,
         cfg=main.cfg if settings.cfg is None else settings.cfg,
@@ -236,6 +241,7 @@ def resolve_sampling(settings: UnitSettings, main: MainGeneration) -> Sampling:
         inpaint_model=settings.inpaint_model and settings.noise_mask,
         checkpoint=settings.checkpoint or "",
         refiner=refiner,
+        control=control,
         sigmas=main.sigmas,
         masked_content=settings.masked_content if settings.noise_mask else "original",
         restore_face=settings.restore_face,
@@ -309,7 +315,7 @@ class _Picture:
                            paste_xyxy=paste_area(mask_xyxy, segment.crop_xyxy, settings.feather), prompt=prompt,
                            negative_prompt=self._text(negative, main.negative_prompt, seed, concat[1]), seed=seed,
                            subseed=wrap_seed(main.subseed + index), feather=settings.feather, noise_mask_feather=settings.noise_mask_feather,
-                           sampling=replace(self.sampling, control=segment.control), regions=self._regions(segment))
+                           sampling=replace(self.sampling, control=segment.control or self.sampling.control), regions=self._regions(segment))
 
     def _prompt(self, choice: Choice, segment: Segment, seed: int, concat: bool) -> str:
         main, loras = self.job.main.prompt, self.settings.main_loras

@@ -24,12 +24,18 @@ SigmaMaker: TypeAlias = Callable[[int], Tensor]
 MaskedContent: TypeAlias = Literal["original", "fill", "latent-noise", "latent-nothing"]
 """What a noise mask covers at the start: the crop itself, the colours around it, noise, or zeros; the last two in latent space."""
 
+NO_CONTROL = ("None", "none", "")
+"""Names of no ControlNet, and of no preprocessor."""
+
+ControlMode: TypeAlias = Literal["balanced", "prompt", "control"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegmentControl:
     """A ControlNet for one segment; its control picture is made from the segment's crop.
 
-    model: its name. module: preprocessor, "none" = the crop itself. weight: 0 or more. start, end: share of the steps, 0..1.
+    model: its name. module: preprocessor, "none" = the crop itself. weight: 0 or more. start, end: share of the steps, 0..1. mode: whether the
+    prompt or the ControlNet counts for more. pixel_perfect: the preprocessor works at the sampling size.
     """
 
     model: str
@@ -37,6 +43,8 @@ class SegmentControl:
     weight: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    mode: ControlMode = "balanced"
+    pixel_perfect: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

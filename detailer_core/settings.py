@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeAlias, cast
 from .errors import SettingsError
 
 Kind: TypeAlias = Literal["bool", "int", "float", "text", "choice"]
-Group: TypeAlias = Literal["Main", "Detection", "Mask", "Geometry", "Sampling", "Blending", "Hooks"]
+Group: TypeAlias = Literal["Main", "Detection", "Mask", "Geometry", "Sampling", "Blending", "Hooks", "Control"]
 Value: TypeAlias = bool | int | float | str | None
 
 
@@ -27,8 +27,8 @@ class Option:
 
     optional: None is allowed and means what `unset` says in two words. minimum, maximum: both included. shown: what a slider of an optional
     option starts at. lines: height of a text field. source: where a host finds the choices ("detectors",
-    "second_detectors", "samplers", "schedulers", "checkpoints", "vaes"); any text is valid in the core. infotext: label in a picture's generation
-    parameters.
+    "second_detectors", "samplers", "schedulers", "checkpoints", "vaes", "control_models", "control_modules"); any text is valid in the core.
+    infotext: label in a picture's generation parameters.
     """
 
     name: str
@@ -193,6 +193,21 @@ class UnitSettings:
                          "first cycle to the last; noise 0.1 adds noise; variation 1234 0.2 varies it; unsample takes it out of the picture; "
                          "label face,eyes and ordered area desc 3 and range width 64..512 leave segments out.", "Hooks", lines=2)
 
+    control_model: str = _option("None", "ControlNet", "ControlNet that guides the redrawing; None = no ControlNet. Its picture is the part's own "
+                                 "crop. Parts with a ControlNet are redrawn one by one.", "Control", source="control_models",
+                                 infotext="Control model")
+    control_module: str = _option("none", "Preprocessor", "What makes the control picture of the crop; none = the crop itself. One for inpainting "
+                                  "gets the part's mask, too.", "Control", source="control_modules", infotext="Control module")
+    control_weight: float = _option(1.0, "Control weight", "How strongly the ControlNet guides.", "Control", minimum=0.0, maximum=2.0, step=0.05)
+    control_start: float = _option(0.0, "Control start", "Share of the steps after which the ControlNet begins.", "Control",
+                                   minimum=0.0, maximum=1.0, step=0.01)
+    control_end: float = _option(1.0, "Control end", "Share of the steps after which the ControlNet ends.", "Control",
+                                 minimum=0.0, maximum=1.0, step=0.01)
+    control_mode: Literal["balanced", "prompt", "control"] = _option(
+        "balanced", "Control mode", "Which of both is more important, the prompt or the ControlNet.", "Control")
+    control_pixel_perfect: bool = _option(True, "Pixel perfect", "The preprocessor works at the sampling size; off = at its own usual size.",
+                                          "Control", infotext="Control pixel perfect")
+
 
 def _describe(name: str, annotation: Any, default: Value, metadata: Mapping[str, Any]) -> Option:
     optional = False
@@ -235,6 +250,9 @@ def _check_together(settings: UnitSettings) -> None:
         raise SettingsError(f"min_ratio {settings.min_ratio:g} is above max_ratio {settings.max_ratio:g}; no segment could remain", field="min_ratio")
     if settings.min_side > settings.max_side > 0:
         raise SettingsError(f"min_side {settings.min_side} is above max_side {settings.max_side}; no segment could remain", field="min_side")
+    if settings.control_start > settings.control_end:
+        raise SettingsError(f"control_start {settings.control_start:g} is above control_end {settings.control_end:g}; the ControlNet would "
+                            "never guide", field="control_start")
 
 
 def check_value(option: Option, value: Any) -> Value:

@@ -62,7 +62,7 @@ def _as_the_host_will(tensor_chw: Tensor) -> Image.Image:
 
 def detail_image(p: Any, image: Image.Image, job: Job, workshop: Workshop, index: int) -> Image.Image:
     """The picture after all units; the very same object if nothing was redrawn. Never raises: what goes wrong is told."""
-    _begin_note(p, job)
+    begin_note(p, job)
     finished = job.ahead.take(index, image) or _alone(p, image, job, workshop, index)
     for remark in (*job.earlier.pop(index, ()), *finished.remarks):
         tell(p, remark.text, note=remark.noted)
@@ -83,7 +83,7 @@ def _alone(p: Any, image: Image.Image, job: Job, workshop: Workshop, index: int)
         return Finished(image=image, remarks=(Remark(text=f"the picture failed: {type(error).__name__}: {error}"),))
 
 
-def _begin_note(p: Any, job: Job) -> None:
+def begin_note(p: Any, job: Job) -> None:
     """Each picture's parameters say what happened to it, and not to the one before."""
     p.extra_generation_params.pop(NOTE_KEY, None)
     if job.note:

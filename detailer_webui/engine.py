@@ -17,7 +17,7 @@ from detailer_core.errors import DetailerError, EngineError, EngineMemoryError, 
 from detailer_core.plan import SegmentPlan
 from detailer_core.sampling import Sampling
 
-from . import host
+from . import controlnet, host
 from .engine_memory import EngineMemory
 from .faces import face_restorer, restore_faces
 from .guest_scripts import guests_of
@@ -45,7 +45,8 @@ class WebuiEngine:
         """All of diffusion; samplers and schedulers as the host has them."""
         schedulers = host.scheduler_names()
         modules = host.takes_modules()
-        return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, sigmas=True, samplers=host.sampler_names(),
+        return Capabilities(inpaint_model=True, refiner=True, checkpoint=True, control=controlnet.installed(), sigmas=True,
+                            samplers=host.sampler_names(),
                             schedulers=("Automatic", *schedulers) if schedulers else (), vae=not modules, modules=modules, clip_skip=True,
                             noise_multiplier=True, distilled_cfg=hasattr(self.p, "distilled_cfg_scale"), restore_face=face_restorer() is not None)
 
@@ -64,6 +65,8 @@ class WebuiEngine:
         reason = f"the sampler {sampling.sampler} looks at the whole batch" if sampling.sampler in _ALONE else host.why_alone()
         if self.guests and not reason:
             reason = "other scripts run inside the detail pass, and may take the first prompt or seed for all"
+        if sampling.control is not None:
+            reason = "a ControlNet takes one picture"
         if reason:
             self.memory.tell_once(f"segments are sampled one by one, because {reason}")
         return 1 if reason else 64
@@ -100,6 +103,8 @@ class WebuiEngine:
                 logger.exception("the detail pass failed")
                 raise EngineError(f"the detail pass failed: {type(error).__name__}: {error}") from error
             memory_is_full = True
+        finally:
+            job.end_control()
         if memory_is_full:
             # Not from the handler, and without the job: both hold the tensors that did not fit, and a smaller wave is to find their memory free.
             del job

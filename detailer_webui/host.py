@@ -17,6 +17,8 @@ from detailer_core.detectors.registry import DetectorFolders, trusted_hashes
 from detailer_core.errors import DetailerError, SettingsError
 from detailer_core.settings import UnitSettings
 
+from . import controlnet
+
 logger = logging.getLogger(__name__)
 
 SPARE_BYTES = 512 * 2**20
@@ -101,7 +103,7 @@ def unit_count() -> int:
 
 
 def check_names(settings: UnitSettings) -> None:
-    """Raises: SettingsError for a sampler, scheduler, checkpoint, VAE or module that this host does not have."""
+    """Raises: SettingsError for a sampler, scheduler, checkpoint, VAE, module or ControlNet that this host does not have."""
     schedulers = scheduler_names()
     known = {"sampler": sampler_names(), "scheduler": ("Automatic", *schedulers) if schedulers else ()}
     for name, names in known.items():
@@ -110,6 +112,7 @@ def check_names(settings: UnitSettings) -> None:
             near = difflib.get_close_matches(value, names, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}" if names else "leave it open; this host has none"
             raise SettingsError(f"{name} '{value}' is not known; {hint}", field=name)
+    controlnet.check_names(settings)
     for name in ("checkpoint", "refiner"):
         value = getattr(settings, name)
         if value and checkpoint_title(value) is None:

@@ -17,12 +17,12 @@ from detailer_core.settings import UnitSettings
 from detailer_core.wave_memory import WaveMemory
 from detailer_core.wildcards import WildcardLibrary, check_unit_text
 
-from . import first_pass_check, host, infotext
+from . import controlnet, first_pass_check, host, infotext
 from .ahead import Ahead, Remark
 from .changes import changes_of
 from .comparison import Comparison
 from .engine_memory import EngineMemory
-from .fields import units_from_args
+from .fields import Requested, units_from_args
 from .limits import limited
 from .saving import savers
 from .watcher import Watcher
@@ -83,6 +83,11 @@ def begin_job(p: Any, args: Sequence[Any], workshop: Workshop) -> Job | None:
     except SettingsError as error:
         tell(p, f"switched off: {error}")
         return None
+    return open_job(p, requested, workshop)
+
+
+def open_job(p: Any, requested: Requested, workshop: Workshop) -> Job | None:
+    """As `begin_job`, with units that were read already."""
     problems = [*requested.problems, *requested.remarks]
     rules = workshop.prompt_rules() if requested.units else PromptRules()
     units: dict[int, UnitSettings] = {}
@@ -123,6 +128,7 @@ def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -
     Raises: SettingsError, HookError, PromptError, DetectorError.
     """
     host.check_names(settings)
+    controlnet.check_complete(settings)
     parse_hooks(settings.hooks, host.hook_folder())
     for text in (settings.prompt, settings.negative_prompt):
         check_unit_text(text, rules.library)
@@ -135,10 +141,11 @@ def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -
         raise DetectorError(f"detector '{settings.detector}' failed: {type(error).__name__}: {error}") from error
 
 
-def tell(p: Any, text: str, *, note: bool = True) -> None:
-    """Tell the user: in the log, under the picture, and, if it is to be noted, in the picture's generation parameters."""
-    logger.warning("Detailer: %s", text)
-    p.comment(f"Detailer: {text}")
+def tell(p: Any, text: str, *, note: bool = True, about: str = "") -> None:
+    """Tell the user: in the log, under the picture, and, if it is to be noted, in the picture's generation parameters. about: the picture's name."""
+    named = f"{about}: {text}" if about else text
+    logger.warning("Detailer: %s", named)
+    p.comment(f"Detailer: {named}")
     shared_text = _without_folders(text)
     notes = str(p.extra_generation_params.get(NOTE_KEY, ""))
     if note and f"; {shared_text}; " not in f"; {notes}; ":

@@ -25,7 +25,8 @@ _MODEL = ("forge_objects", "comments", "extra_generation_params")
 def kept_state(waves: int, p: Any = None) -> Iterator[None]:
     """The host's state is afterwards what it was; `waves` jobs are announced. p: the main job, whose extra networks are activated again."""
     with ExitStack() as stack:
-        for kept in (kept_generators(), _kept_progress(waves), _kept_options(), _kept_params_file(), _kept_model(p)):
+        for kept in (kept_generators(), _kept_progress(waves), _kept_options(), _kept_params_file(), _kept_model(p),
+                     _without_main_control()):
             stack.enter_context(kept)
         yield
 
@@ -101,6 +102,24 @@ def _kept_model(p: Any) -> Iterator[None]:
                 sd_models.apply_token_merging(model, merged)
         for name, value in before.items():
             setattr(model, name, value)
+
+
+@contextmanager
+def _without_main_control() -> Iterator[None]:
+    """The model without the ControlNet of the main job, which A1111's extension leaves on it until all pictures are done: it would guide each crop
+    by the control picture of the whole."""
+    unet = getattr(getattr(shared.sd_model, "model", None), "diffusion_model", None)
+    kept = vars(unet).get("_original_forward") if unet is not None else None
+    if kept is None:
+        yield
+        return
+    guided = unet.forward
+    unet.forward = kept
+    del unet._original_forward
+    try:
+        yield
+    finally:
+        unet.forward, unet._original_forward = guided, kept
 
 
 def _activate_networks(p: Any) -> None:

@@ -7,7 +7,7 @@ noise masks, the cycles, and prompts encoded as one list. Proven against runs of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,10 @@ from detailer_core.engines.latent_masks import differential_mask, differential_t
 from detailer_core.engines.memory import is_out_of_memory
 from detailer_core.hooks import CycleInput
 from detailer_core.image_ops import resample_mask
+from detailer_core.pictures import to_pil
 
 from . import host
+from .control_guide import ControlGuide
 from .engine_memory import EngineMemory
 from .guest_scripts import CALLBACKS, Guest, call
 
@@ -35,12 +37,16 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
     control: Control
     memory: EngineMemory
     redrawn: Tensor | None = None
+    guide: ControlGuide | None = None
 
     def prepare(self, request: WaveRequest, control: Control, memory: EngineMemory, guests: Sequence[Guest] = ()) -> None:
         """Take over a wave. guests: other extensions' scripts that see it."""
         self.request, self.control, self.memory = request, control, memory
         self.blender = MaskBlender(request)
         self.scripts = QuietRunner(self.blender, guests)
+        self.guide = None if request.sampling.control is None else ControlGuide(request)
+        if self.guide is not None:
+            self.guide.join(self)
         self.cached_c, self.cached_uc = list(self.cached_c), list(self.cached_uc)
         if request.sampling.sigmas is not None:
             self.sampler_noise_scheduler_override = request.sampling.sigmas
@@ -101,7 +107,8 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
             one = prompt_parser.SdConditioning([prompt], copy_from=required_prompts)
             with self._size_as_it_matters():
                 params = self._cond_key(one, steps, _plain(extra_network_data), hires_steps)
-            return function.__name__, one.is_negative_prompt, host.model_key(), host.text_key(), repr(params)
+            # A ControlNet of A1111 marks its job's encodings, which must not get into other jobs.
+            return function.__name__, one.is_negative_prompt, host.model_key(), host.text_key(), repr(params), self.guide is not None
 
         return self.memory.conds.join([self.memory.conds.get(key(prompt), lambda prompt=prompt: encode(prompt)) for prompt in required_prompts])
 
@@ -130,7 +137,14 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
         done = run_cycles(backend, self.request, latents, self.control)
         if done is not None:
             self.redrawn = self._decode(self.request.hook.before_decode(done))
+            if self.guide is not None:
+                self.redrawn = self.guide.finish(self, self.redrawn)
         return processing.DecodedSamples([torch.zeros(3, 8, 8) for _ in self.request.seeds])
+
+    def end_control(self) -> None:
+        """Take the ControlNet off the model, if there is one and the host has not done it: a job may fail at any point."""
+        if self.guide is not None:
+            self.guide.end(self)
 
     def _decode(self, latents_bchw: Tensor) -> Tensor:
         def decode(latent_bchw: Tensor) -> Tensor:
@@ -179,7 +193,8 @@ class _Backend:
             job.setup_conds()
         job.blender.begin_cycle(given.kept_bchw)
         job.scripts.begin_cycle(job, given)
-        samples = job.sampler.sample_img2img(job, given.latents_bchw, given.noise_bchw, job.c, job.uc, image_conditioning=job.image_conditioning)
+        with nullcontext(given.noise_bchw) if job.guide is None else job.guide.sampling(job, given.latents_bchw, given.noise_bchw) as noise:
+            samples = job.sampler.sample_img2img(job, given.latents_bchw, noise, job.c, job.uc, image_conditioning=job.image_conditioning)
         # The host returns half-done latents as if they were done; only its state tells.
         state = shared.state
         if state.interrupted or state.skipped or state.stopping_generation:
@@ -275,6 +290,8 @@ def _nothing(*_: Any, **__: Any) -> None:
 
 
 def placeholder_pictures(request: WaveRequest) -> list[Image.Image]:
-    """Pictures of the right number and size for the host's checks; the crops themselves go to the VAE in float."""
+    """Pictures of the right number and size for the host's checks; the crops themselves go to the VAE in float, and here only for a ControlNet."""
+    if request.sampling.control is not None:
+        return [to_pil(image[None].cpu().float()) for image in request.images_bchw]
     height, width = request.images_bchw.shape[-2:]
     return [Image.new("RGB", (width, height)) for _ in request.seeds]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """names: by the `source` of an option ("detectors", "second_detectors", "samplers", "schedulers", "checkpoints", "vaes")."""
+    """names: by the `source` of an option ("detectors", "second_detectors", "samplers", "schedulers", "checkpoints", "vaes", "control_models",
+    "control_modules")."""
 
     names: Mapping[str, Sequence[str]]
 

@@ -9,7 +9,7 @@ from modules import scripts
 
 from detailer_core.detectors.assembly import NO_DETECTOR
 
-from . import first_pass, host, page
+from . import controlnet, first_pass, host, page
 from .batch import detail_batch, detail_image
 from .fields import unit_fields
 from .job import Job, Workshop, begin_job
@@ -43,7 +43,8 @@ class DetailerScript(scripts.Script):
         detectors = handlers.detector_names()
         choices = Choices(names={"detectors": detectors, "second_detectors": [NO_DETECTOR, *detectors],
                                  "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
-                                 "checkpoints": host.checkpoint_names(), "vaes": host.vae_names()})
+                                 "checkpoints": host.checkpoint_names(), "vaes": host.vae_names(),
+                                 "control_models": controlnet.model_names(), "control_modules": controlnet.module_names()})
         panel = page.build(choices=choices, handlers=handlers, tab="img2img" if is_img2img else "txt2img", elem_id=self.elem_id)
         self.infotext_fields = list(panel.paste)
         return list(panel.components)

@@ -14,7 +14,7 @@ from modules import scripts
 from detailer_core.detectors.registry import list_detectors
 from detailer_core.settings import Option, make_settings, options
 
-from . import host
+from . import controlnet, host
 from .changes import change
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,8 @@ def _choices(option: Option) -> Callable[[], list[str]] | None:
 
 def _offered(option: Option) -> list[str]:
     """What the host has, at this moment."""
-    names = {"samplers": host.visible_sampler_names, "schedulers": host.scheduler_names, "checkpoints": host.checkpoint_names}
+    names = {"samplers": host.visible_sampler_names, "schedulers": host.scheduler_names, "checkpoints": host.checkpoint_names,
+             "vaes": host.vae_names, "control_models": controlnet.model_names, "control_modules": controlnet.module_names}
     if option.source in names:
         return list(names[option.source]())
     return [info.name for info in list_detectors(host.detector_folders()) if info.name != "mask"]

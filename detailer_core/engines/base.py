@@ -135,7 +135,7 @@ def check_supported(engine: Engine, sampling: Sampling, hook: DetailerHook) -> N
         "clip_skip": (sampling.clip_skip is not None and not can.clip_skip, "another clip skip; leave it open"),
         "noise_multiplier": (sampling.noise_multiplier is not None and not can.noise_multiplier, "a noise multiplier; leave it open"),
         "distilled_cfg": (sampling.distilled_cfg is not None and not can.distilled_cfg, "a distilled CFG scale, which only Forge has; leave it open"),
-        "control": (sampling.control is not None and not can.control, "a ControlNet for a segment"),
+        "control_model": (sampling.control is not None and not can.control, "a ControlNet for a segment"),
         "sigmas": (sampling.sigmas is not None and not can.sigmas, "noise levels made by a function"),
         "hook": (hook.needs_latents and not can.latents, f"hook '{hook.name}', which works on latents"),
         "hooks": (hook.needs_inversion and not can.inversion, f"hook '{hook.name}', which runs the sampler backwards (inversion); leave it away"),

@@ -83,7 +83,7 @@ def test_region_changes_its_part_only() -> None:
 
 
 LACKING = [
-    (with_control(job(), 1.0), "control"),
+    (with_control(job(), 1.0), "control_model"),
     (job(regions=(Region(mask_hw=torch.ones(64, 96), prompt="x"),)), "regions"),
     (job(main=MainGeneration(sigmas=lambda n: torch.linspace(1, 0, n + 1))), "sigmas"),
 ]

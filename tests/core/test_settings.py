@@ -161,7 +161,8 @@ def test_names_that_are_no_text_are_unknown_settings() -> None:
 
 
 def test_a_range_without_inside_is_refused() -> None:
-    """The smallest share may not lie above the largest; equal is allowed."""
+    """The smallest share may not lie above the largest, nor a ControlNet's start above its end; equal is allowed."""
+    refused({"control_start": 0.5, "control_end": 0.4}, "control_start 0.5 is above control_end 0.4; the ControlNet would never guide")
     refused({"min_ratio": 0.5, "max_ratio": 0.4}, "min_ratio 0.5 is above max_ratio 0.4; no segment could remain")
     assert make_settings({"min_ratio": 0.4, "max_ratio": 0.4}).min_ratio == 0.4
     refused({"min_side": 65, "max_side": 64}, "min_side 65 is above max_side 64; no segment could remain")
@@ -189,6 +190,8 @@ def fitting(values: dict[str, Any]) -> dict[str, Any]:
     changes: dict[str, Any] = {"min_ratio": 0.0, "max_ratio": 1.0} if values.get("min_ratio", 0) > values.get("max_ratio", 1) else {}
     if values.get("min_side", 0) > values.get("max_side", 0) > 0:
         changes["max_side"] = 0
+    if values.get("control_start", 0) > values.get("control_end", 1):
+        changes |= {"control_start": 0.0, "control_end": 1.0}
     return values | changes
 
 

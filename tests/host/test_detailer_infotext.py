@@ -45,6 +45,8 @@ def units(draw: st.DrawFn) -> UnitSettings:
         given_values.pop("min_ratio")
     if given_values.get("min_side", 0) > given_values.get("max_side", 0):
         given_values.pop("min_side")
+    if given_values.get("control_start", 0.0) > given_values.get("control_end", 1.0):
+        given_values.pop("control_start")
     return make_settings(given_values)
 
 

@@ -18,7 +18,10 @@ _DEFAULTS = {"sampler_name": "Euler", "steps": 4, "width": 64, "height": 64, "se
 
 
 def run_txt2img(world: World, script_args: dict[str, Any], fields: dict[str, Any]) -> Any:
-    """The `Processed` of a txt2img call; small and quick unless `fields` say otherwise."""
+    """The `Processed` of a txt2img call; small and quick unless `fields` say otherwise.
+
+    fields: of the job; `selected` is title and arguments of a script of the list (the API's `script_name` and `script_args`).
+    """
     return _on_job_thread(world, lambda: _run(world, "txt2img", script_args, fields))
 
 
@@ -31,6 +34,8 @@ def run_img2img(world: World, init_images: list[Picture], script_args: dict[str,
 
 def _run(world: World, tab: str, script_args: dict[str, Any], fields: dict[str, Any]) -> Any:
     processing, scripts, shared = (world.module(name) for name in ("processing", "scripts", "shared"))
+    fields = dict(fields)
+    selected = fields.pop("selected", None)
     maker = processing.StableDiffusionProcessingTxt2Img if tab == "txt2img" else processing.StableDiffusionProcessingImg2Img
     with closing(maker(sd_model=shared.sd_model, **{**_DEFAULTS, **fields})) as p:
         p.is_api = True
@@ -39,7 +44,11 @@ def _run(world: World, tab: str, script_args: dict[str, Any], fields: dict[str, 
         p.outpath_grids = getattr(shared.opts, f"outdir_{tab}_grids")
         shared.state.begin(job=f"scripts_{tab}")
         try:
-            p.script_args = tuple(world.extension.arguments(script_args, tab)) if world.extension else ()
+            arguments = world.extension.arguments(script_args, tab, selected) if world.extension else []
+            if selected is not None:
+                p.script_args = arguments
+                return p.scripts.run(p, *arguments)
+            p.script_args = tuple(arguments)
             return processing.process_images(p)
         finally:
             shared.state.end()

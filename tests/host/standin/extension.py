@@ -32,14 +32,24 @@ class LoadedExtension:
 
         Raises: KeyError if no loaded script has that title.
         """
-        found = getattr(self._world.module("scripts"), f"scripts_{tab}").script(title)
+        scripts = getattr(self._world.module("scripts"), f"scripts_{tab}").scripts
+        found = next((script for script in scripts if script.title().lower() == title.lower()), None)  # as the API looks for it
         if found is None:
             raise KeyError(f"no script titled {title!r} is loaded; see world.reports for what failed")
         return found
 
-    def arguments(self, script_args: dict[str, Any], tab: str) -> list[Any]:
-        """The defaults with some scripts' first arguments replaced, as the API does: positional, unchecked, extras dropped."""
+    def arguments(self, script_args: dict[str, Any], tab: str, selected: tuple[str, list[Any]] | None = None) -> list[Any]:
+        """The defaults with some scripts' first arguments replaced, as the API does: positional, unchecked, extras dropped.
+
+        selected: title and arguments of the script that is chosen in the list.
+        """
         arguments = list(self.default_args[tab])
+        if selected is not None:
+            titles = [script.title().lower() for script in getattr(self._world.module("scripts"), f"scripts_{tab}").selectable_scripts]
+            place = titles.index(selected[0].lower())
+            chosen = getattr(self._world.module("scripts"), f"scripts_{tab}").selectable_scripts[place]
+            arguments[chosen.args_from:chosen.args_to] = selected[1]
+            arguments[0] = place + 1
         for title, values in script_args.items():
             script = self.script(title, tab)
             for offset, value in zip(range(script.args_to - script.args_from), values, strict=False):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,38 @@ class FakeTextEncoder:
         return math.ceil(max(token_count, 1) / CHUNK_TOKENS) * CHUNK_TOKENS
 
 
+class FakeUnet:
+    """The denoiser of A1111's checkpoint, whose `forward` extensions replace."""
+
+    def __init__(self, model: FakeModel) -> None:
+        """Keeps what it is given."""
+        self._model = model
+
+    def forward(self, latent: Tensor, sigma: Tensor, cond: Tensor, image_cond: Tensor) -> Tensor:
+        """As `FakeModel.denoise`."""
+        return self._model.denoise_plain(latent, sigma, cond, image_cond)
+
+
+class FakePatcher:
+    """Forge's denoiser: copies of it may have more in `controls`, each of which changes what it makes of latents."""
+
+    def __init__(self, controls: tuple[Callable[[Tensor], Tensor], ...] = ()) -> None:
+        """Keeps what it is given."""
+        self.controls = controls
+
+
+class ForgeObjects:
+    """Forge's parts of a checkpoint."""
+
+    def __init__(self, unet: Any, vae: Any) -> None:
+        """Keeps what it is given."""
+        self.unet, self.vae = unet, vae
+
+    def shallow_copy(self) -> ForgeObjects:
+        """Another object with the same parts."""
+        return ForgeObjects(self.unet, self.vae)
+
+
 class FakeModel:
     """`shared.sd_model`: a checkpoint that draws a colour and a texture which depend on the prompt."""
 
@@ -98,12 +131,12 @@ class FakeModel:
         self._world = world
         self.sd_checkpoint_info = checkpoint_info
         self.sd_model_hash = checkpoint_info.shorthash
-        self.model = SimpleNamespace(conditioning_key="crossattn")
+        self.model = SimpleNamespace(conditioning_key="crossattn", diffusion_model=FakeUnet(self))
         self.first_stage_model = SimpleNamespace(dtype=torch.float32)
         self.cond_stage_model = FakeTextEncoder()
         self.networks: dict[str, float] = {}
         if world.host.forge:
-            self.forge_objects = SimpleNamespace(vae=SimpleNamespace(latent_channels=4), unet=SimpleNamespace())
+            self.forge_objects = ForgeObjects(FakePatcher(), SimpleNamespace(latent_channels=4))
             self.comments: list[str] = []
             self.extra_generation_params: dict[str, Any] = {}
         if world.host.new_backend:
@@ -152,6 +185,15 @@ class FakeModel:
 
         sigma: `N`, noise levels. cond: `N,tokens,8`. image_cond: `N,5,h,w` for an inpainting model, else `N,5,1,1`.
         """
+        if not self._world.host.forge:
+            return self.model.diffusion_model.forward(latent, sigma, cond, image_cond)
+        result = self.denoise_plain(latent, sigma, cond, image_cond)
+        for control in self.forge_objects.unet.controls:
+            result = control(result)
+        return result
+
+    def denoise_plain(self, latent: Tensor, sigma: Tensor, cond: Tensor, image_cond: Tensor) -> Tensor:
+        """As `denoise`, without what extensions have put on the model."""
         return torch.stack([self._denoise_one(*parts) for parts in zip(latent, sigma, cond, image_cond, strict=True)])
 
     def _denoise_one(self, latent: Tensor, sigma: Tensor, cond: Tensor, image_cond: Tensor) -> Tensor:
