@@ -29,8 +29,11 @@ class Panel:
     paste: tuple[tuple[Any, Callable[[Mapping[str, Any]], Any]], ...]
 
 
-def build(*, choices: Choices, handlers: PageHandlers, tab: str, elem_id: ElemId) -> Panel:
-    """The panel of a page. tab: "txt2img" or "img2img". elem_id: makes a page-wide id of a short name."""
+def build(*, choices: Choices, handlers: PageHandlers, tab: str, elem_id: ElemId, remember: bool = False) -> Panel:
+    """The panel of a page. tab: "txt2img" or "img2img". elem_id: makes a page-wide id of a short name.
+
+    remember: the page begins with the values that were used last in the same browser.
+    """
     with InputAccordion(False, label="Detailer", elem_id=elem_id("enabled")) as enabled:
         gr.HTML(panel_data(units=handlers.units, tab=tab, elem_id=elem_id), elem_id=elem_id("data"), elem_classes=["detailer-hidden"])
         units: list[Unit] = []
@@ -41,6 +44,8 @@ def build(*, choices: Choices, handlers: PageHandlers, tab: str, elem_id: ElemId
         status = gr.HTML("", elem_id=elem_id("status"), elem_classes=["detailer-status"])
         _comparison(handlers, elem_id)
         build_presets(units, status, handlers, elem_id)
+        if remember:
+            _remember([enabled, *(component for unit in units for component in unit.values)], elem_id)
     for number in range(len(units)):
         _wire(number, units, status, handlers, elem_id(""))
     fields = [(field, unit.fields[field.key]) for number, unit in enumerate(units) for field in unit_fields(number)]
@@ -69,6 +74,13 @@ def _wire(number: int, units: Sequence[Unit], status: Any, handlers: PageHandler
               after=f"() => detailer.showClasses({call})")
     on_server(unit.preview.click, handlers.preview, inputs=[unit.carrier, *unit.values], outputs=[unit.carrier],
               before=f"(...values) => detailer.askPreview({call}, values)", after=f"(answer) => detailer.showPreview({call}, answer)")
+
+
+def _remember(values: Sequence[Any], elem_id: ElemId) -> None:
+    """Hidden buttons: a script of the browser presses the one when a picture is begun, the other when the page has been loaded."""
+    keep, recall = (small_button(name, elem_id(name), hidden=True) for name in ("keep", "recall"))
+    in_browser(keep.click, f"(...values) => detailer.keepValues('{elem_id('')}', values)", inputs=values)
+    in_browser(recall.click, f"(...values) => detailer.recallValues('{elem_id('')}', values)", inputs=values, outputs=values)
 
 
 def _comparison(handlers: PageHandlers, elem_id: ElemId) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from modules import scripts
+from modules import scripts, shared
 
 from detailer_core.detectors.assembly import NO_DETECTOR
 
@@ -13,6 +13,7 @@ from . import controlnet, first_pass, host, page
 from .batch import detail_batch, detail_image
 from .fields import unit_fields
 from .job import Job, Workshop, begin_job
+from .options import REMEMBER
 from .page_choices import Choices
 from .page_handlers import PageHandlers
 from .presets import PresetShelf
@@ -45,7 +46,8 @@ class DetailerScript(scripts.Script):
                                  "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
                                  "checkpoints": host.checkpoint_names(), "vaes": host.vae_names(),
                                  "control_models": controlnet.model_names(), "control_modules": controlnet.module_names()})
-        panel = page.build(choices=choices, handlers=handlers, tab="img2img" if is_img2img else "txt2img", elem_id=self.elem_id)
+        panel = page.build(choices=choices, handlers=handlers, tab="img2img" if is_img2img else "txt2img", elem_id=self.elem_id,
+                           remember=bool(getattr(shared.opts, REMEMBER, False)))
         self.infotext_fields = list(panel.paste)
         return list(panel.components)
 

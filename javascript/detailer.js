@@ -222,6 +222,7 @@ var detailer = window.detailer || {};
         setHelp(panel);
         markTabs(panel);
         listen(panel);
+        detailer.setUpMemory(panel);
     }
 
     function findPanels() {

@@ -23,9 +23,9 @@ def programs() -> tuple[str, str]:
 
 
 @pytest.fixture(scope="module")
-def served(programs: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(request: pytest.FixtureRequest, programs: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all tests of a file. It is asked for after the programs: without a browser it need not start."""
-    served = Served(tmp_path_factory.mktemp("served"))
+    served = Served(tmp_path_factory.mktemp("served"), remember=getattr(request.module, "REMEMBER", False))
     yield served
     served.end()
 

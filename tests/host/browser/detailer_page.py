@@ -21,14 +21,18 @@ class Page:
 
     def open(self) -> Page:
         """The page, with the panel open, and so switched on."""
-        self.browser.open(self.served.address)
-        self.browser.wait("document.body && document.body.dataset.loaded && !document.querySelector('.detailer-data:not([data-ready])') && "
-                          "document.querySelectorAll('.detailer-data').length == 2")
+        self.load()
         if self.tab != "txt2img":
             self.browser.click(f"#tabs > .tab-nav > button:nth-of-type({('txt2img', 'img2img').index(self.tab) + 1})")
         self.browser.click(f"{self.prefix}enabled-visible-checkbox")
         self.browser.wait("document.querySelector(arguments[0]).offsetParent", f"{self.prefix}units")
         return self
+
+    def load(self) -> None:
+        """Load the page, and wait until the panels of both tabs are set up."""
+        self.browser.open(self.served.address)
+        self.browser.wait("document.body && document.body.dataset.loaded && !document.querySelector('.detailer-data:not([data-ready])') && "
+                          "document.querySelectorAll('.detailer-data').length == 2")
 
     def part(self, unit: int, name: str) -> str:
         """CSS of a part of a unit."""

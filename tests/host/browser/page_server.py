@@ -3,7 +3,8 @@
     python tests/host/browser/page_server.py FOLDER [CSS]
 
 FOLDER becomes the host's. When the page can be opened, its address is written to FOLDER/address.txt; each press of "Generate" adds a line of
-JSON to FOLDER/received.jsonl. CSS: a style sheet of a host, to look at the page in its clothes. Runs until it is ended.
+JSON to FOLDER/received.jsonl. CSS: a style sheet of a host, to look at the page in its clothes. With REMEMBER in the environment, the setting
+is on that the page begins with the last values. Runs until it is ended.
 """
 
 from __future__ import annotations
@@ -127,6 +128,7 @@ def main(folder: Path, css: str) -> None:
     """Serve until ended."""
     torch.set_num_threads(1)
     with standin.install(host=HOST, tmp_path=folder) as world:
+        world.shared.opts.data["detailer_remember"] = "REMEMBER" in os.environ
         stage = scenes.load(world, units=3)
         stage.spots.class_names = CLASSES  # type: ignore[misc]
         put_into_head(css)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,11 +17,13 @@ PATIENCE = 120.0
 class Served:
     """The process and the folder in which it leaves what it got."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, remember: bool = False) -> None:
+        """remember: the setting is on that the page begins with the values that were used last."""
         self.folder = folder
         self._log = (folder / "server.log").open("w+", encoding="utf-8")
         script = Path(__file__).with_name("page_server.py")
-        self._process = subprocess.Popen([sys.executable, str(script), str(folder)], stdout=self._log, stderr=subprocess.STDOUT)
+        self._process = subprocess.Popen([sys.executable, str(script), str(folder)], stdout=self._log, stderr=subprocess.STDOUT,
+                                         env={**os.environ, "REMEMBER": "1"} if remember else None)
 
     @property
     def address(self) -> str:
