@@ -55,7 +55,7 @@ class DiffusersEngine:
     @property
     def main(self) -> MainGeneration:
         """How a main generation with this model is usually made: what settings that are left open mean."""
-        return self._main.model.family.main
+        return replace(self._main.model.family.main, model_side=self._main.model.side)
 
     @property
     def memory_key(self) -> str:

@@ -30,10 +30,12 @@ class Family:
 
 FAMILIES: dict[FamilyName, Family] = {
     "sd": Family(name="sd", title="Stable Diffusion 1 or 2", main=MainGeneration()),
-    "xl": Family(name="xl", title="Stable Diffusion XL", main=MainGeneration()),
+    "xl": Family(name="xl", title="Stable Diffusion XL", main=MainGeneration(model_side=1024)),
     "xl-refiner": Family(name="xl-refiner", title="the refiner of Stable Diffusion XL", main=MainGeneration()),
-    "sd3": Family(name="sd3", title="Stable Diffusion 3", flow=True, patch=2, main=MainGeneration(sampler="Euler", steps=28)),
-    "flux": Family(name="flux", title="Flux", flow=True, patch=2, main=MainGeneration(sampler="Euler", steps=28, cfg=1.0)),
+    "sd3": Family(name="sd3", title="Stable Diffusion 3", flow=True, patch=2,
+                  main=MainGeneration(sampler="Euler", steps=28, model_side=1024)),
+    "flux": Family(name="flux", title="Flux", flow=True, patch=2,
+                   main=MainGeneration(sampler="Euler", steps=28, cfg=1.0, model_side=1024)),
 }
 
 _CLASSES: dict[str, FamilyName] = {

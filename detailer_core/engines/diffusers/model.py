@@ -56,6 +56,12 @@ class Model:
         return max(8, self.latent_scale * self.family.patch)
 
     @property
+    def side(self) -> int:
+        """The side of the pictures that it was trained with, in pixels."""
+        own = getattr(self.denoiser.config, "sample_size", None)
+        return own * self.latent_scale if isinstance(own, int) else self.family.main.model_side
+
+    @property
     def shows_mask(self) -> bool:
         """Whether it is an inpainting model, which is shown mask and masked picture beside the latents."""
         return not self.family.flow and int(self.denoiser.config.in_channels) == 2 * self.latent_channels + 1

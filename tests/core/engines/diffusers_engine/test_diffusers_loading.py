@@ -60,6 +60,7 @@ def test_families(engine: Make, family: str, multiple: int, refiner: bool) -> No
     assert (made.capabilities.refiner, made.capabilities.control, made.capabilities.inpaint_model) == (refiner, refiner, False)
     assert made.main.sampler in made.capabilities.samplers
     assert made.main.cfg == (1.0 if family == "flux" else 7.0)
+    assert made.main.model_side == (1024 if family == "flux" else 64)  # Flux does not say it in its configuration
 
 
 def test_what_is_no_model_folder(tmp_path: Path) -> None:
@@ -225,3 +226,32 @@ def test_a_vae_that_overflows_in_half(engine: Make, monkeypatch: pytest.MonkeyPa
     made.vae.register_to_config(force_upcast=True)
     load._place(model, ModelOptions(model="x"), torch.device("cpu"))
     assert made.vae.dtype == torch.float32 and made.denoiser.dtype == torch.bfloat16
+
+
+def test_a_model_of_the_hub(model_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Only a model named as such may be downloaded: then the library gets its name, and the log says so; what may be a program stays out."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+    real = load.class_of_diffusers
+
+    class Asking:
+        """Stands where a pipeline does, and takes the hub's model from a folder."""
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def load_config(self, name: str) -> Any:
+            """What the index says."""
+            return real("DiffusionPipeline").load_config(str(model_folder("sd")))
+
+        def from_pretrained(self, name: str, **options: Any) -> Any:
+            """Notes what is asked for."""
+            asked.append((name, options))
+            return real(self.name).from_pretrained(str(model_folder("sd")), **options)
+
+    monkeypatch.setattr(load, "class_of_diffusers", Asking)
+    assert DiffusersEngine(ModelOptions(model="hub:somebody/something")).main.model_side == 64
+    (name, options), = asked
+    assert name == "somebody/something" and options["use_safetensors"] is True and "local_files_only" not in options
+    assert "somebody/something is taken from the hub" in caplog.text
+    DiffusersEngine(ModelOptions(model=str(model_folder("sd"))))
+    assert asked[1][1]["local_files_only"] is True
