@@ -66,7 +66,8 @@ class PageServer:
                 runner.initialize_scripts(tab == "img2img")
                 runner.prepare_ui()
                 inputs = runner.setup_ui()
-                script = runner.script(scenes.TITLE)
+                # not `runner.script`, which gives the last of a title: the entry in the list of scripts
+                script = next(script for script in runner.alwayson_scripts if script.title() == scenes.TITLE)
             with gr.Column(elem_id=f"{tab}_results"):
                 gallery = gr.Gallery(label="Output", elem_id=f"{tab}_gallery", preview=True, columns=4)
                 told = gr.HTML(elem_id=f"html_info_{tab}")
