@@ -20,6 +20,9 @@ CALLBACKS = frozenset(("before_process", "process", "before_process_batch", "aft
                        "process_before_every_sampling", "postprocess_batch", "postprocess"))
 """What guests are called for. Not what shows them pictures or latents: the wave's are ours, and what the host has of them is only a token."""
 
+OPTION = "detailer_scripts"
+"""The setting that names them."""
+
 _OURS = "detailer"
 
 
@@ -33,7 +36,7 @@ class Guest:
 
 def guests_of(p: Any) -> tuple[Guest, ...]:
     """The main job's scripts that are to run inside the detail pass, in its order."""
-    names = {name.strip().removesuffix(".py").lower() for name in str(getattr(shared.opts, "detailer_scripts", "")).split(",")} - {"", _OURS}
+    names = {name.strip().removesuffix(".py").lower() for name in str(getattr(shared.opts, OPTION, "")).split(",")} - {"", _OURS}
     runner = getattr(p, "scripts", None)
     if not names or runner is None:
         return ()

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from modules import shared
 
-from . import adetailer_host, api_requests, limits, saving
+from . import adetailer_host, api_requests, guest_scripts, limits, saving
 
 _SECTION = ("detailer", "Detailer")
 
@@ -26,14 +26,14 @@ def add_options() -> None:
     _add(adetailer_host.OPTION, adetailer_host.WHEN[0], "Understand pictures and API calls of ADetailer", gr.Radio,
          choices=list(adetailer_host.WHEN)).info("its generation parameters fill Detailer's page when they are pasted; its arguments in API calls "
                                                  "work here")
+    _add(guest_scripts.OPTION, "", "Scripts that run inside the detail pass", gr.Textbox, placeholder="dynamic_thresholding, negpip").info(
+        "file names without .py, separated by commas; with any, segments are sampled one by one")
     _add(limits.WAVE_MEGAPIXELS, 0, "Megapixels that are sampled together at most", gr.Slider, minimum=0, maximum=64, step=0.5).info(
         "whatever the units allow; lower it if memory runs out; 0 = as the units have it")
     _add(saving.WHAT, [], "Save beside the finished pictures", gr.CheckboxGroup, choices=list(saving.KINDS)).info(
         "before: as they were generated; preview: what was found; crops: each part before and after; masks: where was redrawn")
     _add(saving.FOLDER, "", "Folder for these pictures", gr.Textbox, hidden=True).info("empty = where the finished pictures are saved")
     _add(saving.SUFFIX, saving.USUAL_SUFFIX, "End of their file names", gr.Textbox).info("[unit], [kind], [segment] and [label] are filled in")
-    _add("detailer_scripts", "", "Scripts that run inside the detail pass", gr.Textbox, placeholder="for example: dynamic_thresholding, negpip").info(
-        "file names without .py, separated by commas; with any, segments are sampled one by one")
     _add(api_requests.MEGAPIXELS, api_requests.USUAL_MEGAPIXELS, "Largest picture, in megapixels, that clients of /detailer/v1 may send",
          gr.Slider, minimum=1, maximum=256, step=1)
 

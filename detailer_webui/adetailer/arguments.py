@@ -243,6 +243,7 @@ def _geometry(tab: _Tab) -> None:
 def _sampling(tab: _Tab) -> None:
     values, result = tab.values, tab.result
     result["denoise"] = _in_unit_range(tab, "ad_denoising_strength")
+    result["restore_face"] = values["ad_restore_face"]
     if values["ad_use_steps"]:
         _clamped(tab, "ad_steps", "steps")
     if values["ad_use_cfg_scale"]:
@@ -277,7 +278,6 @@ def _sampler(sampler: str | None, scheduler: str | None, samplers: Sequence[str]
 
 
 _ABSENT: dict[str, str] = {
-    "ad_restore_face": "no face restoration inside the parts",
     "ad_controlnet_model": "no ControlNet for the parts",
     "ad_model_classes_exclude": "classes are chosen, not left out",
     "ad_model_classes_excluded": "classes are chosen, not left out",

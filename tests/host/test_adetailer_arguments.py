@@ -99,10 +99,10 @@ def test_what_the_table_has_not_is_named(args: dict[str, Any], key: str) -> None
 
 
 @pytest.mark.parametrize(("args", "key"), [
-    ({"ad_restore_face": True}, "ad_restore_face"), ({"ad_controlnet_model": "control_v11p_sd15_inpaint", "ad_controlnet_weight": 0.5},
+    ({"ad_skip_img2img": True}, "ad_skip_img2img"), ({"ad_controlnet_model": "control_v11p_sd15_inpaint", "ad_controlnet_weight": 0.5},
                                                      "ad_controlnet_model"),
     ({"ad_controlnet_model": "Passthrough"}, "ad_controlnet_model"), ({"ad_dynamic_denoise_power": 2.0}, "ad_dynamic_denoise_power"),
-    ({"ad_class_prompts": "cat: whiskers"}, "ad_class_prompts"), ({"ad_skip_img2img": True}, "ad_skip_img2img"),
+    ({"ad_class_prompts": "cat: whiskers"}, "ad_class_prompts"),
     ({"ad_dilate_erode": 300}, "ad_dilate_erode"), ({"ad_y_offset": 600}, "ad_y_offset"), ({"ad_mask_k": 500}, "ad_mask_k"),
 ])
 def test_what_has_no_counterpart_is_named(args: dict[str, Any], key: str) -> None:
@@ -111,6 +111,12 @@ def test_what_has_no_counterpart_is_named(args: dict[str, Any], key: str) -> Non
     assert done.settings is not None
     assert [one.key for one in done.lost] == [key]
     assert str(done.lost[0]).startswith(f"{key}: ")
+
+
+def test_face_restoration_is_taken_over() -> None:
+    """It works on the parts here, too."""
+    done = translate({**FACE, "ad_restore_face": True})
+    assert done.settings is not None and done.settings.restore_face and not done.lost
 
 
 def test_what_is_cut_is_cut_to_the_nearest() -> None:

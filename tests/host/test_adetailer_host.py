@@ -85,19 +85,19 @@ def test_our_own_picture_is_read_as_ours(stage: Stage) -> None:
 
 def test_what_is_not_taken_over_is_told_when_pasted(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """Once in the log, with its label and what happens instead; values of a picture go nowhere else."""
-    pasted(stage, f"a\n{MAIN}, {USUAL}, ADetailer restore face: True, ADetailer sparkle: <b>x</b>, {VERSION}")
+    pasted(stage, f"a\n{MAIN}, {USUAL}, ADetailer dynamic denoise power: 2, ADetailer sparkle: <b>x</b>, {VERSION}")
     told = [record.message for record in caplog.records if "not taken over" in record.message]
     assert len(told) == 1
-    assert "ADetailer restore face: no face restoration" in told[0] and "ADetailer sparkle: unknown" in told[0] and "<b>" not in told[0]
+    assert "ADetailer dynamic denoise power: all parts have" in told[0] and "ADetailer sparkle: unknown" in told[0] and "<b>" not in told[0]
 
 
 def test_adetailers_arguments_work_here(stage: Stage) -> None:
     """A client that sends ADetailer's arguments to Detailer gets a picture detailed with them, sampled at the main picture's size."""
-    result = stage.txt2img(args=[True, False, {"ad_model": "spots", "ad_denoising_strength": 0.3, "ad_restore_face": True}])
+    result = stage.txt2img(args=[True, False, {"ad_model": "spots", "ad_denoising_strength": 0.3, "ad_dynamic_denoise_power": 2.0}])
     detail = [call for call in stage.world.sampler_log if call.denoising_strength == 0.3]
     assert {call.size_wh for call in detail} == {(128, 128)}
     assert "Detailer detector: spots" in result.infotexts[0] and "Detailer denoising strength: 0.3" in result.infotexts[0]
-    assert "unit 1: not taken over from ADetailer: ad_restore_face" in notes(result)
+    assert "unit 1: not taken over from ADetailer: ad_dynamic_denoise_power" in notes(result)
 
 
 def test_a_wrong_argument_of_adetailers_costs_its_unit(stage: Stage) -> None:

@@ -86,7 +86,6 @@ def test_tabs_keep_their_order_and_numbers(stage: Stage) -> None:
 
 @pytest.mark.parametrize(("lines", "label"), [
     ("ADetailer ControlNet model: control_v11p_sd15_inpaint, ADetailer ControlNet weight: 0.8", "ADetailer ControlNet model"),
-    ("ADetailer restore face: True", "ADetailer restore face"),
     ("ADetailer sparkle: 3", "ADetailer sparkle"),
     ("ADetailer mask blur: much", "ADetailer mask blur"),
     ("ADetailer mask merge invert: Split", "ADetailer mask merge invert"),
@@ -102,8 +101,8 @@ def test_what_cannot_be_taken_over_is_named(stage: Stage, lines: str, label: str
 
 def test_what_is_lost_of_a_later_tab_is_named_with_its_number(stage: Stage) -> None:
     """Labels are told as they stand in the picture."""
-    done = read(stage, MAIN, USUAL, SECOND, "ADetailer restore face 2nd: True, ADetailer sparkle 2nd: 1", VERSION)
-    assert {one.key for one in done.lost} == {"ADetailer restore face 2nd", "ADetailer sparkle 2nd"}
+    done = read(stage, MAIN, USUAL, SECOND, "ADetailer dynamic denoise power 2nd: 2, ADetailer sparkle 2nd: 1", VERSION)
+    assert {one.key for one in done.lost} == {"ADetailer dynamic denoise power 2nd", "ADetailer sparkle 2nd"}
 
 
 def test_a_contradiction_costs_one_value(stage: Stage) -> None:
