@@ -25,20 +25,21 @@ FACES = 8
 
 
 def photograph(side: int) -> Image.Image:
-    """Eight times the head of one photograph, four in a row."""
-    head = Image.fromarray(data.astronaut()).crop((100, 0, 356, 256)).resize((side, side), Image.Resampling.LANCZOS)
-    picture = Image.new("RGB", (4 * side, 2 * side))
+    """Eight times the head of one photograph, three in a row."""
+    head = Image.fromarray(data.astronaut()).crop((140, 30, 310, 200)).resize((side, side), Image.Resampling.LANCZOS)
+    picture = Image.new("RGB", (3 * side, 3 * side))
     for place in range(FACES):
-        picture.paste(head, (place % 4 * side, place // 4 * side))
+        picture.paste(head, (place % 3 * side, place // 3 * side))
     return picture
 
 
 def sides(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """What each side asks of the host, as always-on scripts."""
     unit = {"detector": args.detector, "denoise": args.denoise, "guide_size": args.side, "guide_size_for": "crop", "max_size": args.side,
-            "crop_factor": 1.6}
+            "crop_factor": 1.6, "confidence": args.confidence, "cfg": args.cfg}
     other = {"ad_model": args.detector, "ad_denoising_strength": args.denoise, "ad_inpaint_only_masked": True, "ad_inpaint_only_masked_padding": 32,
-             "ad_use_inpaint_width_height": True, "ad_inpaint_width": args.side, "ad_inpaint_height": args.side}
+             "ad_use_inpaint_width_height": True, "ad_inpaint_width": args.side, "ad_inpaint_height": args.side,
+             "ad_confidence": args.confidence, "ad_use_cfg_scale": True, "ad_cfg_scale": args.cfg}
     return {"none": {}, "waves": {"Detailer": {"args": [True, unit]}}, "one by one": {"Detailer": {"args": [True, unit | {"wave_pixels": 0}]}},
             "ADetailer": {"ADetailer": {"args": [True, False, other]}}}
 
@@ -55,8 +56,8 @@ def turn(args: argparse.Namespace, picture: Image.Image, scripts: dict[str, Any]
     """Seconds of one job, and its picture."""
     file = io.BytesIO()
     picture.save(file, "PNG")
-    body = {"init_images": [base64.b64encode(file.getvalue()).decode()], "prompt": "a face", "seed": 1, "steps": args.steps, "cfg_scale": args.cfg,
-            "sampler_name": "Euler", "denoising_strength": 0.02, "width": picture.width, "height": picture.height, "alwayson_scripts": scripts}
+    body = {"init_images": [base64.b64encode(file.getvalue()).decode()], "prompt": "a face", "seed": 1, "steps": args.steps, "cfg_scale": 1,
+            "sampler_name": "Euler", "denoising_strength": 0.01, "width": picture.width, "height": picture.height, "alwayson_scripts": scripts}
     started = time.perf_counter()
     answer = ask(args.url, "/sdapi/v1/img2img", body)
     return time.perf_counter() - started, Image.open(io.BytesIO(base64.b64decode(answer["images"][0])))
@@ -65,7 +66,8 @@ def turn(args: argparse.Namespace, picture: Image.Image, scripts: dict[str, Any]
 def changed_faces(plain: Image.Image, picture: Image.Image, side: int) -> int:
     """In how many of the eight places something was redrawn."""
     difference = np.abs(np.asarray(plain.convert("RGB")).astype(int) - np.asarray(picture.convert("RGB")).astype(int)).max(2)
-    return sum(bool((difference[y * side:(y + 1) * side, x * side:(x + 1) * side] > 3).sum() > 100) for y in range(2) for x in range(4))
+    places = [(place // 3 * side, place % 3 * side) for place in range(FACES)]
+    return sum(bool((difference[y:y + side, x:x + side] > 3).sum() > 100) for y, x in places)
 
 
 def main() -> None:
@@ -77,6 +79,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--cfg", type=float, default=4.0)
     parser.add_argument("--denoise", type=float, default=0.4)
+    parser.add_argument("--confidence", type=float, default=0.1)
     parser.add_argument("--detector", default="face_yolov8n.pt")
     args = parser.parse_args()
     installed = {name.lower() for name in ask(args.url, "/sdapi/v1/scripts")["img2img"]}
