@@ -254,7 +254,7 @@ def test_control_that_cannot_be(engine: Make, tmp_path: Path) -> None:
                              (SegmentControl(model="bad"), "cannot be loaded as a ControlNet")):
         with pytest.raises(EngineError, match=message):
             draw(made, control=control)
-    with pytest.raises(EngineUnsupportedError, match=r"^control: .*does not support a ControlNet"):
+    with pytest.raises(EngineUnsupportedError, match=r"^control_model: .*does not support a ControlNet"):
         check_supported(engine("flux"), Sampling(sampler="Euler", control=SegmentControl(model="lines")), DetailerHook())
 
 
