@@ -125,7 +125,7 @@ def check_names(settings: UnitSettings) -> None:
 
 def takes_modules() -> bool:
     """Whether VAE and text encoders are the host's "additional modules": in Forge and Forge Neo, where the option `sd_vae` has no effect."""
-    return "forge_additional_modules" in shared.opts.data
+    return "forge_additional_modules" in shared.opts.data_labels
 
 
 def vae_names() -> tuple[str, ...]:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 _STATE = ("job", "job_no", "job_count", "sampling_step", "sampling_steps", "skipped", "current_latent", "current_image_sampling_step")
 _OPTIONS = ("multiple_tqdm", "save_init_img", "sd_model_checkpoint", "sd_checkpoint_hash")
 """What nested runs write. Other options may be changed by the user meanwhile, which must last."""
+_OVERRIDDEN = ("CLIP_stop_at_last_layers", "sd_vae", "forge_additional_modules")
+"""What nested runs set for their own time. The host puts back only what has a value: one that the user never saved would stay as it is for a unit."""
 _MODEL = ("forge_objects", "comments", "extra_generation_params")
 
 
@@ -59,9 +61,14 @@ def _kept_options() -> Iterator[None]:
     data = shared.opts.data
     before = {name: data[name] for name in _OPTIONS if name in data}
     data["multiple_tqdm"] = False  # the bar of the whole job counts the main job's steps only
+    unsaved = {name: shared.opts.get_default(name) for name in _OVERRIDDEN if name not in data and name in shared.opts.data_labels}
+    data.update(unsaved)
     try:
         yield
     finally:
+        for name, value in unsaved.items():
+            if data.get(name) == value:
+                data.pop(name, None)
         for name in _OPTIONS:
             if name in before:
                 data[name] = before[name]

@@ -32,7 +32,8 @@ def overridden(p: Any) -> Iterator[None]:
     wanted = dict(p.override_settings or {})
     if wanted.get("sd_model_checkpoint") and sd_models.checkpoint_aliases.get(wanted["sd_model_checkpoint"]) is None:
         del wanted["sd_model_checkpoint"]
-    before = {key: shared.opts.data[key] for key in wanted if key in shared.opts.data}
+    data = shared.opts.data
+    before = {key: data[key] if key in data else shared.opts.get_default(key) for key in wanted if key in shared.opts.data_labels}
     try:
         _set(wanted)
         yield

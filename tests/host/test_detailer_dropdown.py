@@ -301,6 +301,13 @@ class TestMainJob:
         del stage.spots.detect
         assert seen == [(2, other)] and (opts.CLIP_stop_at_last_layers, opts.sd_model_checkpoint) == before
 
+    def test_an_overridden_setting_that_was_never_saved(self, stage: Stage) -> None:
+        """It has its default again."""
+        opts = stage.world.shared.opts
+        usual = opts.data.pop("CLIP_stop_at_last_layers")
+        detail(stage, {}, override_settings={"CLIP_stop_at_last_layers": usual + 3})
+        assert opts.CLIP_stop_at_last_layers == opts.get_default("CLIP_stop_at_last_layers")
+
     def test_params_txt_unchanged(self, stage: Stage) -> None:
         """The host's memory of the last generation is left alone."""
         file = stage.world.folder / "params.txt"

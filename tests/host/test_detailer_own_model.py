@@ -35,7 +35,7 @@ def files(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
 def during(stage: Stage, name: str) -> list[Any]:
     """The values that an option has at each step; filled while jobs run. The first job's steps are the main picture's."""
     seen: list[Any] = []
-    stage.world.faults.before_step = lambda *_: seen.append(stage.world.shared.opts.data[name])  # type: ignore[method-assign]
+    stage.world.faults.before_step = lambda *_: seen.append(getattr(stage.world.shared.opts, name))  # type: ignore[method-assign]
     return seen
 
 
@@ -72,6 +72,14 @@ class TestEveryHost:
         stage.txt2img({}, {"clip_skip": 5}, {"clip_skip": 5, "seed": 3}, {"clip_skip": main}, n_iter=2)
         assert seen == ([main] * 6 + [5] * 4 + [main] * 2) * 2
         assert stage.world.counters.text_encodes == 2 + 2  # the first unit's, and those of clip skip 5, each positive and negative
+
+    def test_a_setting_that_was_never_saved(self, stage: Stage) -> None:
+        """The host puts back only what its file of settings names; what the unit changed is afterwards as it was all the same."""
+        data, usual = stage.world.shared.opts.data, stage.world.shared.opts.get_default("CLIP_stop_at_last_layers")
+        del data["CLIP_stop_at_last_layers"]
+        seen = during(stage, "CLIP_stop_at_last_layers")
+        stage.txt2img({"clip_skip": 5})
+        assert 5 in seen and stage.world.shared.opts.CLIP_stop_at_last_layers == usual and "CLIP_stop_at_last_layers" not in data
 
     def test_noise_multiplier(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         """It is that of the host's option: the same value there gives the same picture, another one another."""
