@@ -25,6 +25,7 @@ def files(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """The host with two VAEs; those of Forge's new kind have modules instead."""
     shared = stage.world.shared
     if stage.world.host.new_backend:
+        monkeypatch.setitem(shared.opts.data_labels, "forge_additional_modules", shared.OptionInfo([]))
         monkeypatch.setitem(shared.opts.data, "forge_additional_modules", [])
         monkeypatch.setitem(sys.modules, "modules_forge.main_entry", SimpleNamespace(module_list=MODULES))  # type: ignore[misc]
     else:
