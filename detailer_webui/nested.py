@@ -37,6 +37,7 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
     control: Control
     memory: EngineMemory
     redrawn: Tensor | None = None
+    skipped: bool = False
     guide: ControlGuide | None = None
 
     def prepare(self, request: WaveRequest, control: Control, memory: EngineMemory, guests: Sequence[Guest] = ()) -> None:
@@ -64,6 +65,7 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
         self.mask = torch.zeros_like(self.init_latent)
         if getattr(self, "is_using_inpainting_conditioning", False):
             self.image_conditioning = self._inpainting_conditioning()
+        self.skipped = shared.state.skipped  # the host forgets what was asked for before it samples
 
     @contextmanager
     def _encoding_each_with_its_seed(self) -> Iterator[None]:
@@ -132,6 +134,8 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
     def sample(self, conditioning: Any, unconditional_conditioning: Any, seeds: list[int], subseeds: list[int], subseed_strength: float,
                prompts: list[str]) -> Any:
         """All cycles, then the pictures; what the host gets back is only a token, since nothing of its further work is needed."""
+        if self.skipped:
+            return self._token()
         backend = _Backend(self)
         latents = self.request.hook.after_encode(self.init_latent, self.request.seeds)
         done = run_cycles(backend, self.request, latents, self.control)
@@ -139,6 +143,9 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
             self.redrawn = self._decode(self.request.hook.before_decode(done))
             if self.guide is not None:
                 self.redrawn = self.guide.finish(self, self.redrawn)
+        return self._token()
+
+    def _token(self) -> Any:
         return processing.DecodedSamples([torch.zeros(3, 8, 8) for _ in self.request.seeds])
 
     def end_control(self) -> None:

@@ -177,6 +177,7 @@ def _at(values: Sequence[Any], index: int) -> Any:
 
 def _show(progress: Progress) -> None:
     shared.state.job = f"Detailer: segment {progress.segments_done + 1} of {progress.segments}"
+    shared.state.skipped = False  # a skip is for the wave before; one that comes from now on is for this one
 
 
 def _user_mask(p: Any, size_wh: tuple[int, int]) -> torch.Tensor | None:

@@ -67,6 +67,26 @@ class TestEveryHost:
         assert "interrupted" in notes(result)
         assert not changed[~inside([overlapping(3)[0], overlapping(3)[2]], grow=2)].any()
 
+    def test_a_skip_while_a_wave_is_encoded(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The host forgets a skip that comes before it samples; the wave that was named is left out all the same, and only that one."""
+        stage.spots.boxes = overlapping(3)
+        plain = stage.txt2img().images[0]
+        stage.reset()
+        stage.spots.boxes, processing, encoded = overlapping(3), stage.world.module("processing"), []
+        encode = processing.images_tensor_to_samples
+
+        def skip(*args: Any) -> Any:
+            encoded.append(True)
+            stage.world.shared.state.skipped = len(encoded) == 2
+            return encode(*args)
+
+        monkeypatch.setattr(processing, "images_tensor_to_samples", skip)
+        result = stage.txt2img({"steps": 8})
+        changed = difference(plain, result.images[0]) > 0
+        assert len(encoded) == 3 and len(stage.detail_calls) == 2
+        assert changed[inside(overlapping(1))].any() and changed[inside(overlapping(3)[2:])].any() and "segment 2 interrupted" in notes(result)
+        assert not changed[~inside([overlapping(3)[0], overlapping(3)[2]], grow=2)].any()
+
     @pytest.mark.parametrize("wholly", [True, False])
     def test_nan_is_not_pasted(self, stage: Stage, monkeypatch: pytest.MonkeyPatch, wholly: bool) -> None:
         """A decoded picture that is no number keeps its wave out; one with a single such pixel only itself."""

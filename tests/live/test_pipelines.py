@@ -22,6 +22,7 @@ FACE: dict[str, Any] = {"detector": "face_haar", "denoise": 0.5, "guide_size": 1
 """A unit that finds the face of the photograph."""
 FACE_BOX = (slice(50, 190), slice(160, 290))
 """Rows and columns that hold the face, with its mask."""
+FREEU = "FreeU Integrated (SD 1.x, SD 2.x, SDXL)"
 
 PHOTO = data.astronaut() if URL else np.zeros((512, 512, 3), np.uint8)
 REPEAT = 1
@@ -226,6 +227,17 @@ def test_control() -> None:
     weak = txt2img([unit | {"control_weight": 0.05}])
     assert np.abs(weak.picture - usual.picture).mean() < np.abs(made.picture - usual.picture).mean()
     assert distance(txt2img([OVAL]).picture, usual.picture) == 0
+
+
+def test_scripts_inside_the_detail_pass() -> None:
+    """Another script bears on the parts only if the settings name it."""
+    if not installed(FREEU):
+        pytest.skip("the host has no FreeU")
+    freeu = {FREEU: {"args": [True, 1.8, 1.9, 0.4, 0.1, 0.0, 1.0]}}
+    without = txt2img([OVAL], freeu)
+    named = txt2img([OVAL], freeu, override_settings={"detailer_scripts": "forge_freeu"})
+    assert distance(without.picture, named.picture, corners(named.picture)) == 0
+    assert distance(without.picture, named.picture) > 3 and "Detailer note" not in named.text
 
 
 def test_dropdown_entry_on_a_picture() -> None:
