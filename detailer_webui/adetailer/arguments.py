@@ -42,6 +42,11 @@ def is_adetailer(args: Mapping[str, Any]) -> bool:
     return any(str(key).startswith("ad_") for key in args)
 
 
+def skips_img2img(args: Mapping[str, Any]) -> bool:
+    """Whether the img2img picture is to be detailed as it is."""
+    return str(args.get(SKIP_IMG2IMG)).strip().lower() not in ("false", "none", "0", "")
+
+
 def translate(args: Mapping[str, Any], *, main_wh: SizeWH | None = None, samplers: Sequence[str] = ()) -> Translation:
     """The unit that does what ADetailer does with these arguments of one tab; what is not given has ADetailer's default.
 
@@ -64,8 +69,8 @@ def _read(args: Mapping[str, Any], tab: Tab) -> None:
         if key in _IGNORED:
             continue
         if key == SKIP_IMG2IMG:
-            if str(value).strip().lower() not in ("false", "none", "0", ""):
-                tab.lose(key, "the picture is generated before it is detailed")
+            if skips_img2img(args):
+                tab.lose(key, "the picture is generated before it is detailed; choose Detailer in the list of scripts to detail it as it is")
         elif key == OLD_CONFIDENCE:
             number = _number(key, value)
             tab.values["ad_confidence"] = number / 100 if float(number).is_integer() and number != 0 else number
