@@ -23,6 +23,7 @@ from .detection_cache import DetectionCache, picture_key
 from .fixed import MaskDetector, TilesDetector, WholeDetector
 from .haar import HaarFaceDetector
 from .mediapipe import KINDS, MediaPipeDetector
+from .same_files import first_copies
 from .tiling import Tiling, detect_tiled
 from .ultralytics_library import UltralyticsDetector
 from .yolo.file_cache import hash_file
@@ -57,20 +58,24 @@ class DetectorFolders:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorInfo:
-    """One detector that can be had. title: for people. path, root: the model file and the folder it was found in; None if built in."""
+    """One detector that can be had. title: for people. path, root: the model file and the folder it was found in; None if built in.
+
+    also: where else the same file is, named as in `title`.
+    """
 
     name: str
     kind: Kind
     title: str
     path: Path | None = None
     root: Path | None = None
+    also: tuple[str, ...] = ()
 
 
 def list_detectors(folders: DetectorFolders) -> tuple[DetectorInfo, ...]:
     """Built-in detectors, MediaPipe's if it is installed, then model files, sorted.
 
-    A file is named as it is called; with its folder before it ("adetailer/face.pt") where several have that name. Links that lead out of
-    their folder, and what lies in hidden folders, are left out.
+    A file is named as it is called; with its folder before it ("adetailer/face.pt") where several have that name. The same file in several
+    folders is one, that of the first folder. Links that lead out of their folder, and what lies in hidden folders, are left out.
     """
     builtin = [DetectorInfo(name=name, kind="builtin", title=title) for name, title in _BUILTIN.items()]
     if importlib.util.find_spec("mediapipe") is not None:
@@ -82,14 +87,19 @@ def list_detectors(folders: DetectorFolders) -> tuple[DetectorInfo, ...]:
 def _model_files(folders: DetectorFolders) -> list[DetectorInfo]:
     found = [(f"{prefix}/{path.relative_to(folder).as_posix()}", path, folder)
              for prefix, folder in folders.search_path() for path in _walk(folder)]
-    unique = {path: (full, folder) for full, path, folder in reversed(found)}  # a folder that is searched twice: the first name counts
-    short = Counter(path.name for path in unique)
-    full_names = Counter(full for full, _ in unique.values())
+    unique: dict[Path, tuple[str, Path]] = {}
+    for full, path, folder in found:
+        unique.setdefault(path, (full, folder))  # a folder that is searched twice: the first name counts
+    copies: dict[Path, list[str]] = {}
+    for path, first in first_copies(unique).items():
+        copies.setdefault(first, []).append(unique[path][0])
+    short = Counter(path.name for path in copies)
+    full_names = Counter(full for names in copies.values() for full in names)
     infos: list[DetectorInfo] = []
-    for path, (full, folder) in unique.items():
+    for path, (full, *also) in copies.items():
         name = path.name if short[path.name] == 1 else full if full_names[full] == 1 else path.as_posix()
         kind: Kind = "yunet" if path.suffix.lower() == ".onnx" and "yunet" in path.name.lower() else "yolo"
-        infos.append(DetectorInfo(name=name, kind=kind, title=full, path=path, root=folder))
+        infos.append(DetectorInfo(name=name, kind=kind, title=full, path=path, root=unique[path][1], also=tuple(also)))
     return sorted(infos, key=lambda info: (info.name.casefold(), info.name))
 
 
@@ -225,7 +235,7 @@ class DetectorShelf:
         infos = list_detectors(folders)
         wanted = name.replace("\\", "/")
         for info in infos:
-            if wanted in (info.name, info.title if info.path is not None else info.name):
+            if wanted == info.name or (info.path is not None and wanted in (info.title, *info.also)):
                 return info
         raise DetectorNotFoundError(_not_found(name, infos, folders))
 
