@@ -16,16 +16,14 @@ from modules import scripts
 
 from detailer_core.errors import DetailerError, SettingsError
 
-from . import adetailer_host, host
-from .adetailer import SKIP_IMG2IMG
+from . import host
+from .adetailer_requests import ADETAILER, TITLE, choose_script, key_of, taken_over
 from .api_errors import entry, error_entry, refusal
 from .fields import given_units
 from .job import Workshop, check_unit
 
 logger = logging.getLogger(__name__)
 
-TITLE = "detailer"
-_ADETAILER = "adetailer"
 TABS = {"/sdapi/v1/txt2img": "txt2img", "/sdapi/v1/img2img": "img2img"}
 _MARK = "_detailer_checks"
 _SCRIPTS = "alwayson_scripts"
@@ -65,6 +63,7 @@ def _check_all(values: Sequence[Any], tab: str) -> None:
         asked = getattr(request, _SCRIPTS, None)
         if isinstance(asked, Mapping):
             request.alwayson_scripts = check_scripts(asked, tab)
+            choose_script(request, tab)
 
 
 def check_scripts(asked: Mapping[str, Any], tab: str) -> dict[str, Any]:
@@ -72,12 +71,12 @@ def check_scripts(asked: Mapping[str, Any], tab: str) -> dict[str, Any]:
 
     Raises: HTTPException (422), with all that is wrong with Detailer's arguments.
     """
-    done = _taken_over(asked)
-    name = _key(done, TITLE)
+    done = taken_over(asked)
+    name = key_of(done, TITLE)
     if name is None:
         return done
     script = _script(tab)
-    sent = _key(asked, TITLE) or _key(asked, _ADETAILER) or name
+    sent = key_of(asked, TITLE) or key_of(asked, ADETAILER) or name
     if script is not None:
         problems = _problems(done[name], (_SCRIPTS, sent), script.workshop, script.args_to - script.args_from)
         if problems:
@@ -86,36 +85,9 @@ def check_scripts(asked: Mapping[str, Any], tab: str) -> dict[str, Any]:
     return done
 
 
-def _key(asked: Mapping[str, Any], title: str) -> str | None:
-    """The name by which a client calls a script; the host does not look at upper and lower case."""
-    return next((key for key in asked if str(key).lower() == title), None)
-
-
 def _script(tab: str) -> Any:
     runner = getattr(scripts, f"scripts_{tab}")
     return next((s for s in runner.alwayson_scripts if s.title().lower() == TITLE), None)
-
-
-def _taken_over(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with ADetailer's arguments as Detailer's; as they are if ADetailer itself is there, or Detailer has its own."""
-    name = _key(asked, _ADETAILER)
-    if name is None or _key(asked, TITLE) is not None or not adetailer_host.is_ours():
-        return dict(asked)
-    rest = {key: value for key, value in asked.items() if key != name}
-    entry_given = asked[name]
-    args = entry_given.get("args") if isinstance(entry_given, Mapping) else None
-    return {**rest, "Detailer": {"args": _adetailer_args(args) if isinstance(args, Sequence) and not isinstance(args, str) else [False]}}
-
-
-def _adetailer_args(args: Sequence[Any]) -> list[Any]:
-    """ADetailer's list: whether it is on, whether to leave the img2img picture as it is, then one mapping a tab. Each keeps its place."""
-    done = [{"ad_model": "None", **one} if isinstance(one, Mapping) else one for one in args]
-    tabs = [one for one in done if isinstance(one, dict)]
-    if not tabs:
-        return [False]
-    if len(args) > 1 and args[1] is True:
-        tabs[0][SKIP_IMG2IMG] = True
-    return done
 
 
 def _problems(given: Any, loc: tuple[str, ...], workshop: Workshop, most: int) -> list[dict[str, Any]]:

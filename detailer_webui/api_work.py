@@ -117,8 +117,7 @@ def _units(given: Sequence[Any], loc: tuple[str, ...], image: Image.Image, works
         try:
             settings, _ = one.read()
             if settings is not None:
-                check_unit(settings, workshop, rules)
-                units.append(settings)
+                units.append(check_unit(settings, workshop, rules))
         except DetailerError as error:
             problems.append(error_entry(loc if loc == ("unit",) else (*loc, place), error))
     if problems:

@@ -55,19 +55,26 @@ def model_names() -> tuple[str, ...]:
 
 
 def module_names() -> tuple[str, ...]:
-    """Preprocessors that the host has, "none" first."""
+    """Preprocessors that the host has, as its own page calls them, "none" first."""
     state, code = _forge_state(), _external_code()
     names: Sequence[str] = ()
     if state is not None:
         names = state.get_all_preprocessor_names()
     elif code is not None and hasattr(code, "get_modules"):
-        names = code.get_modules()
+        names = code.get_modules(True)
     return ("none", *(name for name in names if name not in NO_CONTROL))
+
+
+def _all_module_names() -> tuple[str, ...]:
+    """As `module_names`, then what A1111's calls some of them within, and takes as well: "inpaint" for "inpaint_global_harmonious"."""
+    shown, code = module_names(), _external_code()
+    inner = code.get_modules() if _forge_state() is None and hasattr(code, "get_modules") else ()
+    return (*shown, *(name for name in inner if name not in shown))
 
 
 def check_names(settings: UnitSettings) -> None:
     """Raises: SettingsError if a ControlNet is asked for that this host does not have."""
-    for option, names in (("control_model", model_names), ("control_module", module_names)):
+    for option, names in (("control_model", model_names), ("control_module", _all_module_names)):
         value = getattr(settings, option)
         if value in NO_CONTROL:
             continue
@@ -103,7 +110,7 @@ def make_unit(control: SegmentControl) -> Any:
         raise EngineUnsupportedError("control_model: this host has no ControlNet; set it to None")
     empty = "None" if _forge_state() is not None else "none"
     values = {
-        "enabled": True, "module": empty if control.module in NO_CONTROL else _known("control_module", control.module, module_names()),
+        "enabled": True, "module": empty if control.module in NO_CONTROL else _known("control_module", control.module, _all_module_names()),
         "model": _known("control_model", control.model, model_names()), "weight": control.weight, "guidance_start": control.start,
         "guidance_end": control.end, "control_mode": _MODES[control.mode], "pixel_perfect": control.pixel_perfect, "save_detected_map": False,
     }

@@ -52,12 +52,6 @@ class GivenPictures:
     def __len__(self) -> int:
         return len(self.sources) * self.repeats
 
-    @property
-    def size_wh(self) -> tuple[int, int] | None:
-        """The first picture's size in pixels; None if it is to be read from a file."""
-        first = self.sources[0]
-        return first.size if isinstance(first, Image.Image) else None
-
     def read(self, index: int) -> Given:
         """A picture by its number. Raises: PictureError if its file cannot be read."""
         source = self.sources[index % len(self.sources)]

@@ -47,14 +47,15 @@ def detail_given(p: Any, pictures: GivenPictures, arguments: Sequence[Any], requ
         p.enable_hr = False  # there is no first pass of a picture that is there already
     with overridden(p), torch.no_grad():
         lend_values(p)
-        job, workshop = _begin(p, pictures.size_wh or (p.width, p.height), arguments, request, workshop)
+        job, workshop = _begin(p, arguments, request, workshop)
         run = _Run(p=p, pictures=pictures, job=job, workshop=workshop, request=request)
         run.all()
     return run.processed()
 
 
-def _begin(p: Any, main_wh: tuple[int, int], arguments: Sequence[Any], request: Request, workshop: Workshop) -> tuple[Job, Workshop]:
-    requested = units_from_args(arguments, main_wh=main_wh, samplers=host.sampler_names(), changes=changes_of(p))
+def _begin(p: Any, arguments: Sequence[Any], request: Request, workshop: Workshop) -> tuple[Job, Workshop]:
+    # The size on the page, as ADetailer has it, whatever the picture's own is.
+    requested = units_from_args(arguments, main_wh=(p.width, p.height), samplers=host.sampler_names(), changes=changes_of(p))
     mask = page_mask(p)
     p.mask_for_overlay = None if request.mask else mask  # else segments are cut to it, as in an inpainting job
     if request.mask:

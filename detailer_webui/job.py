@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from detailer_core.detectors.assembly import check_detectors
+from detailer_core.detectors.haar_stand_in import with_stand_in
 from detailer_core.detectors.registry import DetectorShelf
 from detailer_core.errors import DetailerError, DetectorError, SettingsError
 from detailer_core.hook_library import parse_hooks
@@ -92,11 +93,13 @@ def open_job(p: Any, requested: Requested, workshop: Workshop) -> Job | None:
     rules = workshop.prompt_rules() if requested.units else PromptRules()
     units: dict[int, UnitSettings] = {}
     for number, settings in requested.units.items():
-        problem = _problem(settings, workshop, rules)
-        if problem:
-            problems.append(f"unit {number} is left out: {problem}")
-        else:
-            units[number] = settings
+        try:
+            units[number] = check_unit(settings, workshop, rules)
+        except DetailerError as error:
+            problems.append(f"unit {number} is left out: {error}")
+            continue
+        if units[number].detector != settings.detector:
+            tell(p, f"unit {number}: {settings.detector} needs OpenCV 4, {units[number].detector} is used", note=False)
     first_pass = bool(getattr(p, "enable_hr", False))
     if first_pass and any(settings.hires != "after" for settings in units.values()):
         problem = first_pass_check.why_not(p)
@@ -113,20 +116,12 @@ def open_job(p: Any, requested: Requested, workshop: Workshop) -> Job | None:
                note="; ".join(map(_without_folders, problems)), rules=rules, watchers=savers(p), first_pass=first_pass)
 
 
-def _problem(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> str:
-    """Why a unit cannot work, known before anything is drawn; else ""."""
-    try:
-        check_unit(settings, workshop, rules)
-    except DetailerError as error:
-        return str(error)
-    return ""
-
-
-def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> None:
-    """Nothing, if the unit can work in this host: its names are known, its texts can be read, its detector is there.
+def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -> UnitSettings:
+    """The unit as it works in this host: its names are known, its texts can be read, its detector is there or has a stand-in.
 
     Raises: SettingsError, HookError, PromptError, DetectorError.
     """
+    settings = with_stand_in(settings, workshop.shelf.folders)
     host.check_names(settings)
     controlnet.check_complete(settings)
     parse_hooks(settings.hooks, host.hook_folder())
@@ -139,6 +134,7 @@ def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -
     except Exception as error:  # whatever a model file makes a library do, the picture is to be made
         logger.exception("Detailer: detector '%s' failed", settings.detector)
         raise DetectorError(f"detector '{settings.detector}' failed: {type(error).__name__}: {error}") from error
+    return settings
 
 
 def tell(p: Any, text: str, *, note: bool = True, about: str = "") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from detailer_core.detectors.assembly import NO_DETECTOR
+from detailer_core.detectors.haar_stand_in import with_stand_in
 from detailer_core.detectors.registry import list_detectors
 from detailer_core.errors import DetailerError, SettingsError
 from detailer_core.settings import UnitSettings
@@ -81,7 +82,8 @@ class PageHandlers:
 
     def preview(self, picture: str, *values: Any) -> str:
         """What a unit with these values of its fields would redraw, as JSON."""
-        told = attempt(lambda: preview(picture, self._settings(values), self.workshop.shelf))
+        shelf = self.workshop.shelf
+        told = attempt(lambda: preview(picture, with_stand_in(self._settings(values), shelf.folders), shelf))
         return json.dumps({"error": told.problem} if told.problem else told.value)
 
     def last_pictures(self) -> str:

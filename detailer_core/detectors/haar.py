@@ -44,6 +44,11 @@ class _Found:
     evidence: float
 
 
+def has_cascades() -> bool:
+    """Whether this OpenCV has cascades; version 5 has not."""
+    return hasattr(cv2, "CascadeClassifier")
+
+
 class HaarFaceDetector:
     """Frontal faces, and profiles of both sides, as boxes.
 
@@ -56,10 +61,10 @@ class HaarFaceDetector:
     """
 
     def __init__(self) -> None:
-        """Raises: DetectorError if this OpenCV has no cascades (version 5 has not)."""
-        if not hasattr(cv2, "CascadeClassifier"):
-            raise DetectorError(f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; install "
-                                f"opencv-python 4.x or choose another detector, for example a YOLO file in models/detailer")
+        """Raises: DetectorError if this OpenCV has no cascades, or they are damaged."""
+        if not has_cascades():
+            raise DetectorError(f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; choose another detector, "
+                                "for example face_yolov8n.pt, which 'python -m detailer_core download face_yolov8n.pt' fetches")
         self._cascades = [_load(kind, name) for kind, name in _CASCADES.items()]
         self._lock = threading.Lock()  # a classifier keeps the picture it works on inside
 

@@ -8,11 +8,12 @@ import importlib.util
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -21,8 +22,9 @@ from ..errors import DetectorError, DetectorNotFoundError, UnknownArchitectureEr
 from .base import Detection, DetectOptions, Detector
 from .detection_cache import DetectionCache, picture_key
 from .fixed import MaskDetector, TilesDetector, WholeDetector
-from .haar import HaarFaceDetector
+from .haar import HaarFaceDetector, has_cascades
 from .mediapipe import KINDS, MediaPipeDetector
+from .same_files import first_copies
 from .tiling import Tiling, detect_tiled
 from .ultralytics_library import UltralyticsDetector
 from .yolo.file_cache import hash_file
@@ -36,7 +38,10 @@ SUBFOLDERS = ("detailer", "adetailer", "ultralytics/bbox", "ultralytics/segm", "
 SUFFIXES = (".pt", ".safetensors", ".onnx")
 """Endings of model files."""
 
-_BUILTIN = {"face_haar": "Faces (Haar cascades, no model file)", "mask": "Areas of a mask", "whole": "The whole picture",
+FACE_HAAR = "face_haar"
+"""The detector that a unit has if none was chosen."""
+
+_BUILTIN = {FACE_HAAR: "Faces (Haar cascades, no model file)", "mask": "Areas of a mask", "whole": "The whole picture",
             "tiles": "Tiles of the picture"}
 _INSTANT = ("mask", "whole", "tiles")
 _TOLD = 20
@@ -57,20 +62,24 @@ class DetectorFolders:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectorInfo:
-    """One detector that can be had. title: for people. path, root: the model file and the folder it was found in; None if built in."""
+    """One detector that can be had. title: for people. path, root: the model file and the folder it was found in; None if built in.
+
+    also: where else the same file is, named as in `title`.
+    """
 
     name: str
     kind: Kind
     title: str
     path: Path | None = None
     root: Path | None = None
+    also: tuple[str, ...] = ()
 
 
 def list_detectors(folders: DetectorFolders) -> tuple[DetectorInfo, ...]:
     """Built-in detectors, MediaPipe's if it is installed, then model files, sorted.
 
-    A file is named as it is called; with its folder before it ("adetailer/face.pt") where several have that name. Links that lead out of
-    their folder, and what lies in hidden folders, are left out.
+    A file is named as it is called; with its folder before it ("adetailer/face.pt") where several have that name. The same file in several
+    folders is one, that of the first folder. Links that lead out of their folder, and what lies in hidden folders, are left out.
     """
     builtin = [DetectorInfo(name=name, kind="builtin", title=title) for name, title in _BUILTIN.items()]
     if importlib.util.find_spec("mediapipe") is not None:
@@ -82,15 +91,25 @@ def list_detectors(folders: DetectorFolders) -> tuple[DetectorInfo, ...]:
 def _model_files(folders: DetectorFolders) -> list[DetectorInfo]:
     found = [(f"{prefix}/{path.relative_to(folder).as_posix()}", path, folder)
              for prefix, folder in folders.search_path() for path in _walk(folder)]
-    unique = {path: (full, folder) for full, path, folder in reversed(found)}  # a folder that is searched twice: the first name counts
-    short = Counter(path.name for path in unique)
-    full_names = Counter(full for full, _ in unique.values())
+    unique: dict[Path, tuple[str, Path]] = {}
+    for full, path, folder in found:
+        unique.setdefault(path, (full, folder))  # a folder that is searched twice: the first name counts
+    copies: dict[Path, list[str]] = {}
+    for path, first in first_copies(unique).items():
+        copies.setdefault(first, []).append(unique[path][0])
+    short = Counter(path.name for path in copies)
+    full_names = Counter(full for names in copies.values() for full in names)
     infos: list[DetectorInfo] = []
-    for path, (full, folder) in unique.items():
+    for path, (full, *also) in copies.items():
         name = path.name if short[path.name] == 1 else full if full_names[full] == 1 else path.as_posix()
         kind: Kind = "yunet" if path.suffix.lower() == ".onnx" and "yunet" in path.name.lower() else "yolo"
-        infos.append(DetectorInfo(name=name, kind=kind, title=full, path=path, root=folder))
+        infos.append(DetectorInfo(name=name, kind=kind, title=full, path=path, root=unique[path][1], also=tuple(also)))
     return sorted(infos, key=lambda info: (info.name.casefold(), info.name))
+
+
+def face_models(infos: Iterable[DetectorInfo]) -> tuple[str, ...]:
+    """The names of those model files that are for faces, as far as their names tell."""
+    return tuple(info.name for info in infos if info.path is not None and info.path.name.lower().startswith("face_"))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -181,7 +200,7 @@ class DetectorShelf:
         if info.kind == "mediapipe":
             return (KINDS[info.name].label,)
         if info.path is None:
-            return ("face",) if info.name == "face_haar" else ()
+            return ("face",) if info.name == FACE_HAAR else ()
         if info.kind == "yunet":
             return ("face",)
         from .yolo.checkpoint import read_class_names  # only where such a file is asked for
@@ -225,7 +244,7 @@ class DetectorShelf:
         infos = list_detectors(folders)
         wanted = name.replace("\\", "/")
         for info in infos:
-            if wanted in (info.name, info.title if info.path is not None else info.name):
+            if wanted == info.name or (info.path is not None and wanted in (info.title, *info.also)):
                 return info
         raise DetectorNotFoundError(_not_found(name, infos, folders))
 
@@ -233,7 +252,9 @@ class DetectorShelf:
         if info.kind == "mediapipe":
             return MediaPipeDetector(info.name, folders=[folder for _, folder in self.folders.search_path()])
         if info.path is None:
-            makers = {"face_haar": HaarFaceDetector, "whole": WholeDetector, "tiles": TilesDetector}
+            if info.name == FACE_HAAR and not has_cascades():
+                raise DetectorError(_no_cascades(self.folders))
+            makers = {FACE_HAAR: HaarFaceDetector, "whole": WholeDetector, "tiles": TilesDetector}
             return makers[info.name]()
         if info.kind == "yunet":
             return YuNetDetector(info.path, name=info.name)
@@ -312,6 +333,15 @@ def trusted_hashes(text: str) -> frozenset[str]:
 def is_hash(text: str) -> bool:
     """Whether the text is a SHA-256 in hexadecimal."""
     return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text.lower())
+
+
+def _no_cascades(folders: DetectorFolders) -> str:
+    faces = face_models(list_detectors(folders))
+    root = folders.models_root
+    way = f"choose {' or '.join(faces[:_TOLD])}" if faces else (
+        f"choose another detector: put a face model into {root / 'detailer'}, or fetch one: "
+        f"python -m detailer_core download face_yolov8n.pt --models \"{root}\"")
+    return f"detector '{FACE_HAAR}' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; {way}"
 
 
 def _not_found(name: str, infos: Sequence[DetectorInfo], folders: DetectorFolders) -> str:

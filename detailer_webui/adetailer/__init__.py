@@ -3,7 +3,8 @@
 Nothing here knows a host. Where our settings cannot do the same, they come near, and what has no counterpart is named.
 """
 
-from .arguments import SKIP_IMG2IMG, Lost, Translation, is_adetailer, translate
+from .arguments import SKIP_IMG2IMG, is_adetailer, skips_img2img, translate
 from .lines import Units, has_adetailer, units_from_lines
+from .tab import Lost, Translation
 
-__all__ = ["SKIP_IMG2IMG", "Lost", "Translation", "Units", "has_adetailer", "is_adetailer", "translate", "units_from_lines"]
+__all__ = ["SKIP_IMG2IMG", "Lost", "Translation", "Units", "has_adetailer", "is_adetailer", "skips_img2img", "translate", "units_from_lines"]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from detailer_core.errors import SettingsError
 from detailer_core.geometry import SizeWH
 from detailer_core.image_ops import BLUR_SIGMA
-from detailer_core.settings import UnitSettings, Value, make_settings, options
+from detailer_core.settings import Value, make_settings, options
 
+from .control import control
+from .descendants import descendants
 from .names import ARGUMENTS, Argument, by_name
+from .tab import NOTHING, Tab, Translation
 
 _IGNORED = frozenset(("is_api",))
 """What its page adds to the arguments, and means nothing to others."""
@@ -35,47 +37,14 @@ _A1111_RADIUS = 2.5
 """The host's blur reaches so many sigma far."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lost:
-    """An argument that was not taken over as it stands. key: as the user gave it."""
-
-    key: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.key}: {self.why}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Translation:
-    """settings: None where the tab is off. lost: what has no counterpart here. near: what does nearly, and not exactly, the same."""
-
-    settings: UnitSettings | None
-    lost: tuple[Lost, ...] = ()
-    near: tuple[Lost, ...] = ()
-
-
-@dataclass(slots=True)
-class _Tab:
-    """One tab's arguments, complete, and what is found out about them."""
-
-    values: dict[str, Any]
-    main_wh: SizeWH | None
-    samplers: Sequence[str]
-    result: dict[str, Any] = field(default_factory=dict)
-    lost: list[Lost] = field(default_factory=list)
-    near: list[Lost] = field(default_factory=list)
-
-    def lose(self, name: str, why: str) -> None:
-        self.lost.append(Lost(key=name, why=why))
-
-    def approximate(self, name: str, why: str) -> None:
-        self.near.append(Lost(key=name, why=why))
-
-
 def is_adetailer(args: Mapping[str, Any]) -> bool:
     """Whether a mapping of arguments is one of ADetailer's."""
     return any(str(key).startswith("ad_") for key in args)
+
+
+def skips_img2img(args: Mapping[str, Any]) -> bool:
+    """Whether the img2img picture is to be detailed as it is."""
+    return str(args.get(SKIP_IMG2IMG)).strip().lower() not in ("false", "none", "0", "")
 
 
 def translate(args: Mapping[str, Any], *, main_wh: SizeWH | None = None, samplers: Sequence[str] = ()) -> Translation:
@@ -85,23 +54,23 @@ def translate(args: Mapping[str, Any], *, main_wh: SizeWH | None = None, sampler
     "DPM++ 2M Karras" from a sampler and its scheduler; empty = not known.
     Raises: SettingsError, with the argument's name in `field`, for an unknown argument or a value that ADetailer would not take either.
     """
-    tab = _Tab(values={one.name: one.default for one in ARGUMENTS}, main_wh=main_wh, samplers=samplers)
+    tab = Tab(values={one.name: one.default for one in ARGUMENTS}, main_wh=main_wh, samplers=samplers)
     _read(args, tab)
     if tab.values["ad_model"] in ("None", "") or not tab.values["ad_tab_enable"]:
         return Translation(settings=None, lost=tuple(tab.lost))
-    for step in (_detection, _mask, _geometry, _sampling, _absent):
+    for step in (_detection, _mask, _geometry, _sampling, control, descendants):
         step(tab)
     return Translation(settings=make_settings(tab.result), lost=tuple(tab.lost), near=tuple(tab.near))
 
 
-def _read(args: Mapping[str, Any], tab: _Tab) -> None:
+def _read(args: Mapping[str, Any], tab: Tab) -> None:
     known = by_name()
     for key, value in args.items():
         if key in _IGNORED:
             continue
         if key == SKIP_IMG2IMG:
-            if str(value).strip().lower() not in ("false", "none", "0", ""):
-                tab.lose(key, "the picture is generated before it is detailed")
+            if skips_img2img(args):
+                tab.lose(key, "the picture is generated before it is detailed; choose Detailer in the list of scripts to detail it as it is")
         elif key == OLD_CONFIDENCE:
             number = _number(key, value)
             tab.values["ad_confidence"] = number / 100 if float(number).is_integer() and number != 0 else number
@@ -145,44 +114,30 @@ def _number(key: str, value: Any) -> float:
     return number
 
 
-def _default(name: str) -> Value:
-    return by_name()[name].default
-
-
-def _detection(tab: _Tab) -> None:
+def _detection(tab: Tab) -> None:
     values, result = tab.values, tab.result
     result["detector"] = values["ad_model"]
     result["prompt"], result["negative_prompt"] = values["ad_prompt"], values["ad_negative_prompt"]
     result["labels"] = values["ad_model_classes"]
     for name, ours in (("ad_confidence", "confidence"), ("ad_mask_min_ratio", "min_ratio"), ("ad_mask_max_ratio", "max_ratio")):
-        result[ours] = _in_unit_range(tab, name)
+        result[ours] = tab.share(name)
     if result["min_ratio"] > result["max_ratio"]:
         raise SettingsError(f"ad_mask_min_ratio: {result['min_ratio']:g} is above ad_mask_max_ratio {result['max_ratio']:g}; no part could remain",
                             field="ad_mask_min_ratio")
     result["drop_size"] = 1  # ADetailer leaves no box out for its size
-    _clamped(tab, "ad_mask_k", "max_count")
+    tab.take_clamped("ad_mask_k", "max_count")
     method = values["ad_mask_filter_method"]
     if method not in ("Area", "Confidence"):
         raise SettingsError(f"ad_mask_filter_method: choose one of Area, Confidence, got {method!r}", field="ad_mask_filter_method")
     if method == "Confidence" and values["ad_mask_k"]:
-        if "max_count_by" in options():
-            result["max_count_by"] = "confidence"
-        else:
-            tab.lose("ad_mask_filter_method", "the largest are taken, not the most confident")
+        result["max_count_by"] = "confidence"
 
 
-def _in_unit_range(tab: _Tab, name: str) -> float:
-    value = tab.values[name]
-    if not 0 <= value <= 1:
-        raise SettingsError(f"{name}: it must lie in 0..1, got {value:g}", field=name)
-    return float(value)
-
-
-def _mask(tab: _Tab) -> None:
+def _mask(tab: Tab) -> None:
     values, result = tab.values, tab.result
-    _clamped(tab, "ad_dilate_erode", "dilation")
-    _clamped(tab, "ad_x_offset", "offset_x")
-    _clamped(tab, "ad_y_offset", "offset_y", sign=-1)  # its y axis points up
+    tab.take_clamped("ad_dilate_erode", "dilation")
+    tab.take_clamped("ad_x_offset", "offset_x")
+    tab.take_clamped("ad_y_offset", "offset_y", sign=-1)  # its y axis points up
     merge = values["ad_mask_merge_invert"]
     if merge not in _MERGE:
         raise SettingsError(f"ad_mask_merge_invert: choose one of {', '.join(_MERGE)}, got {merge!r}", field="ad_mask_merge_invert")
@@ -214,7 +169,7 @@ def _spread(radius: int, sigma: float) -> float:
     return math.sqrt(sum(x * x * w for x, w in weights) / sum(w for _, w in weights))
 
 
-def _geometry(tab: _Tab) -> None:
+def _geometry(tab: Tab) -> None:
     values, result = tab.values, tab.result
     own = values["ad_use_inpaint_width_height"]
     size = (values["ad_inpaint_width"], values["ad_inpaint_height"]) if own else tab.main_wh
@@ -240,34 +195,30 @@ def _geometry(tab: _Tab) -> None:
                                                       f"which is the same for a box of {side:.0f} pixels")
 
 
-def _sampling(tab: _Tab) -> None:
+def _sampling(tab: Tab) -> None:
     values, result = tab.values, tab.result
-    result["denoise"] = _in_unit_range(tab, "ad_denoising_strength")
+    result["denoise"] = tab.share("ad_denoising_strength")
     result["restore_face"] = values["ad_restore_face"]
     if values["ad_use_steps"]:
-        _clamped(tab, "ad_steps", "steps")
+        tab.take_clamped("ad_steps", "steps")
     if values["ad_use_cfg_scale"]:
-        _clamped(tab, "ad_cfg_scale", "cfg")
+        tab.take_clamped("ad_cfg_scale", "cfg")
     if values["ad_use_sampler"]:
         sampler, scheduler = _sampler(values["ad_sampler"], values["ad_scheduler"], tab.samplers)
         result["sampler"], result["scheduler"] = sampler, scheduler
-    if values["ad_use_checkpoint"] and values["ad_checkpoint"] not in (None, "", "None", "Use same checkpoint"):
+    if values["ad_use_checkpoint"] and values["ad_checkpoint"] not in (*NOTHING, "Use same checkpoint"):
         result["checkpoint"] = values["ad_checkpoint"]
     for name, ours, switch, same in (("ad_vae", "vae", "ad_use_vae", "Use same VAE"),
                                      ("ad_noise_multiplier", "noise_multiplier", "ad_use_noise_multiplier", ""),
                                      ("ad_clip_skip", "clip_skip", "ad_use_clip_skip", "")):
-        if not values[switch] or values[name] in (None, "", "None", same):
-            continue
-        if ours in options():
+        if values[switch] and values[name] not in (*NOTHING, same):
             result[ours] = values[name]
-        else:
-            tab.lose(name, "the main generation's is used")
 
 
 def _sampler(sampler: str | None, scheduler: str | None, samplers: Sequence[str]) -> tuple[str | None, str | None]:
     """Sampler and scheduler, None = the main generation's. A scheduler in the sampler's name is one, unless the host has that sampler."""
-    named = None if sampler in (None, "", "None", "Use same sampler") else sampler
-    own = None if scheduler in (None, "", "None", "Use same scheduler") else scheduler
+    named = None if sampler in (*NOTHING, "Use same sampler") else sampler
+    own = None if scheduler in (*NOTHING, "Use same scheduler") else scheduler
     if named is None or named in samplers:
         return named, own
     for label in _SCHEDULERS:
@@ -275,39 +226,3 @@ def _sampler(sampler: str | None, scheduler: str | None, samplers: Sequence[str]
         if rest != named and (not samplers or rest in samplers):
             return rest, own or label
     return named, own
-
-
-_ABSENT: dict[str, str] = {
-    "ad_controlnet_model": "no ControlNet for the parts",
-    "ad_model_classes_exclude": "classes are chosen, not left out",
-    "ad_model_classes_excluded": "classes are chosen, not left out",
-    "ad_classes_sequential": "parts are not ordered by class",
-    "ad_prompt_append": "nothing is appended; write the prompt with [PROMPT]",
-    "ad_negative_prompt_append": "nothing is appended; write the negative prompt with [PROMPT]",
-    "ad_class_prompts": "write the prompt with [LAB] and a text for each class",
-    "ad_class_guard": "not there",
-    "ad_use_main_loras": "networks of the main prompt are used where the prompt has [PROMPT]",
-    "ad_use_lora_triggers": "not there",
-    "ad_strip_loras": "not there",
-    "ad_apply_on_hires_only": "parts are redrawn in every picture",
-    "ad_detection_resolution": "the detector's own is used",
-    "ad_dynamic_denoise_power": "all parts have the same denoising strength",
-    "ad_use_resolution_scale": "the guide size is used",
-    "ad_use_text_encoder": "the loaded one is used",
-}
-"""What our settings have nothing for, with what happens instead."""
-
-
-def _absent(tab: _Tab) -> None:
-    for name, why in _ABSENT.items():
-        if tab.values[name] not in (_default(name), None, "", "None"):
-            tab.lose(name, why)
-
-
-def _clamped(tab: _Tab, name: str, ours: str, *, sign: int = 1) -> None:
-    """The value as our setting's; one that is out of its range is cut to it, which is told."""
-    option, value = options()[ours], sign * tab.values[name]
-    allowed = min(max(value, option.minimum if option.minimum is not None else value), option.maximum if option.maximum is not None else value)
-    if allowed != value:
-        tab.lose(name, f"{tab.values[name]:g} is cut to {sign * allowed:g}")
-    tab.result[ours] = type(value)(allowed)

@@ -11,8 +11,9 @@ from detailer_core.errors import SettingsError
 from detailer_core.geometry import SizeWH
 from detailer_core.settings import UnitSettings
 
-from .arguments import OLD_CONFIDENCE, SKIP_IMG2IMG, Lost, Translation, check_argument, translate
+from .arguments import OLD_CONFIDENCE, SKIP_IMG2IMG, check_argument, translate
 from .names import by_label
+from .tab import Lost, Translation
 
 _PREFIX = "ADetailer "
 _NUMBERED = re.compile(r"^(.*?)(?: (\d+)(?:st|nd|rd|th))?$")

@@ -91,6 +91,7 @@ ARGUMENTS = (
     _argument("ad_resolution_scale", "resolution scale", 1.5),
     _argument("ad_use_text_encoder", "use separate text encoder", False),
     _argument("ad_text_encoder", "text encoder", None),
+    _argument("ad_inpaint_indices", "inpaint indices", ""),
 )
 """Every argument of a tab that is known, in ADetailer's order."""
 

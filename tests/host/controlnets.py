@@ -102,7 +102,7 @@ def _a1111(world: World, record: Record) -> tuple[dict[str, ModuleType], Any]:
         def __init__(self, enabled: bool = False, module: str = "none", model: str = "None", weight: float = 1.0, image: Any = None,
                      guidance_start: float = 0.0, guidance_end: float = 1.0, control_mode: str = "Balanced", pixel_perfect: bool = False,
                      save_detected_map: bool = True) -> None:
-            if module not in ("none", "canny", "inpaint_global_harmonious"):
+            if module not in ("none", "canny", "inpaint", "inpaint_global_harmonious"):
                 raise ValueError(f"module({module}) not found in supported modules.")
             self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
@@ -186,7 +186,7 @@ def _a1111(world: World, record: Record) -> tuple[dict[str, ModuleType], Any]:
                 self.latest_network = None
 
     code = _module("internal_controlnet.external_code", ControlNetUnit=ControlNetUnit, get_models=lambda: list(MODELS),
-                   get_modules=lambda: ["none", "canny", "inpaint_global_harmonious"])
+                   get_modules=lambda alias_names=False: ["none", "canny", "inpaint_global_harmonious" if alias_names else "inpaint"])
     return {"internal_controlnet.external_code": code, "played_hook": _module("played_hook", mark_prompt_context=mark_prompt_context)}, Script
 
 

@@ -85,7 +85,9 @@ def test_tabs_keep_their_order_and_numbers(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("lines", "label"), [
-    ("ADetailer ControlNet model: control_v11p_sd15_inpaint, ADetailer ControlNet weight: 0.8", "ADetailer ControlNet model"),
+    ("ADetailer ControlNet model: Passthrough", "ADetailer ControlNet model"),
+    ("ADetailer ControlNet model: control_v11p_sd15_inpaint, ADetailer ControlNet guidance start: 0.9, ADetailer ControlNet guidance end: 0.5",
+     "ADetailer ControlNet guidance start"),
     ("ADetailer sparkle: 3", "ADetailer sparkle"),
     ("ADetailer mask blur: much", "ADetailer mask blur"),
     ("ADetailer mask merge invert: Split", "ADetailer mask merge invert"),
@@ -97,6 +99,16 @@ def test_what_cannot_be_taken_over_is_named(stage: Stage, lines: str, label: str
     done = read(stage, MAIN, USUAL, lines, VERSION)
     assert len(done.units) == 1
     assert [one.key for one in done.lost] == [label]
+
+
+def test_a_tabs_controlnet(stage: Stage) -> None:
+    """Model, preprocessor, weight and shares of the steps are those of the picture, each of its own tab."""
+    lines = ("ADetailer ControlNet model: control_v11p_sd15_inpaint [ebff9138], ADetailer ControlNet module: inpaint_only, "
+             "ADetailer ControlNet weight: 0.8, ADetailer ControlNet guidance start: 0.1, ADetailer ControlNet guidance end: 0.9")
+    first, second = read(stage, MAIN, USUAL, lines, SECOND, "ADetailer ControlNet model 2nd: control_v11f1e_sd15_tile [a371b31b]", VERSION).units
+    assert (first.control_model, first.control_module) == ("control_v11p_sd15_inpaint [ebff9138]", "inpaint_only")
+    assert (first.control_weight, first.control_start, first.control_end) == (0.8, 0.1, 0.9)
+    assert (second.control_model, second.control_module, second.control_weight) == ("control_v11f1e_sd15_tile [a371b31b]", "tile_resample", 1.0)
 
 
 def test_what_is_lost_of_a_later_tab_is_named_with_its_number(stage: Stage) -> None:

@@ -147,9 +147,9 @@ def test_a_stranger_learns_nothing(locked: Stage) -> None:
 
 def test_adetailers_clients_get_detailer(stage: Stage) -> None:
     """Where ADetailer is not installed, what was sent to it is done here; what cannot be is noted in the picture."""
-    answer = ask(stage, [True, True, {"ad_model": "spots", "ad_denoising_strength": 0.3}], title="ADetailer")
+    answer = ask(stage, [True, False, {"ad_model": "spots", "ad_denoising_strength": 0.3, "ad_dynamic_denoise_power": 2}], title="ADetailer")
     assert answer.status_code == 200, answer.text
-    assert "Detailer detector: spots" in answer.json()["info"] and "ad_skip_img2img" in answer.json()["info"]
+    assert "Detailer detector: spots" in answer.json()["info"] and "ad_dynamic_denoise_power" in answer.json()["info"]
 
 
 @pytest.mark.parametrize("args", [[False, False, {"ad_model": "spots"}], [True, False, {}], [True], [], [{"ad_model": "None"}]])

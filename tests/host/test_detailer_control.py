@@ -122,6 +122,14 @@ class TestEveryHost:
         assert controlnet.model_names() == ("None", *MODELS)
         assert controlnet.module_names() == ("none", "canny", "inpaint_global_harmonious")
 
+    def test_adetailers_control(self, stage: Stage, record: Record) -> None:
+        """A client's ControlNet for ADetailer guides the parts here, with the preprocessor that belongs to it where none was chosen."""
+        args = {"ad_model": "spots", "ad_controlnet_model": MODELS[1], "ad_controlnet_weight": 0.5, "ad_controlnet_guidance_end": 0.8}
+        result = stage.txt2img(args=[True, False, args])
+        unit = record.units[0]
+        assert (unit.model, unit.module, unit.weight, unit.guidance_end) == (MODELS[1], "inpaint_global_harmonious", 0.5, 0.8)
+        assert "Detailer control module: inpaint_global_harmonious" in result.infotexts[0] and "not taken over" not in notes(result)
+
 
 class TestMainControl:
     """A1111's ControlNet of the main job stays on the model until all pictures are done."""
@@ -167,3 +175,9 @@ def test_told_once(stage: Stage, record: Record, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.INFO):
         stage.txt2img(CANNY, n_iter=2)
     assert caplog.text.count("one by one, because a ControlNet takes one picture") == 1
+
+
+def test_a1111s_inner_names_of_preprocessors(stage: Stage, record: Record) -> None:
+    """Clients of its API know some by other names than its page shows; both are taken."""
+    result = stage.txt2img({"control_model": "control_inpaint", "control_module": "inpaint"})
+    assert notes(result) == "" and [unit.module for unit in record.units] == ["inpaint", "inpaint"]

@@ -19,10 +19,10 @@ from detailer_core.errors import DetectorError, DetectorNotFoundError, ModelFile
 
 
 def put(root: Path, *names: str) -> None:
-    """Files, folders included."""
+    """Files, folders included, of which no two are the same."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(b"not a model")
+        (root / name).write_text(f"not a model, but {name}", encoding="utf-8")
 
 
 def files(folders: DetectorFolders) -> dict[str, DetectorInfo]:

@@ -140,8 +140,8 @@ def test_opencv_5_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DetectorError) as caught:
         HaarFaceDetector()
     assert str(caught.value) == (
-        f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; install opencv-python 4.x or "
-        "choose another detector, for example a YOLO file in models/detailer"
+        f"detector 'face_haar' needs the cascades of OpenCV 4, this is OpenCV {cv2.__version__}; choose another detector, for example "
+        "face_yolov8n.pt, which 'python -m detailer_core download face_yolov8n.pt' fetches"
     )
 
 

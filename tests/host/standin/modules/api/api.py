@@ -140,6 +140,10 @@ def _request(api, request, runner):
         if "args" in value:
             len(value["args"])
             args[script.title()] = value["args"]
+    chosen, chosen_args = fields.pop("script_name", None), fields.pop("script_args", None)
+    if chosen:
+        script_name_to_index(chosen, runner.selectable_scripts)
+        fields["selected"] = (chosen, list(chosen_args or []))
     return args, fields
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, create_model
 def _request_model(name, job):
     """A model with the fields of a job and what the API adds to them; of these, only what the stand-in looks at. Values are not checked."""
     fields = {one.name: (Any, None) for one in dataclasses.fields(job) if one.init and not one.name.startswith("_")}
-    return create_model(name, **{**fields, "alwayson_scripts": (dict, {})})
+    return create_model(name, **{**fields, "alwayson_scripts": (dict, {}), "script_name": (Any, None), "script_args": (list, [])})
 
 
 StableDiffusionTxt2ImgProcessingAPI = _request_model("StableDiffusionProcessingTxt2Img", StableDiffusionProcessingTxt2Img)
