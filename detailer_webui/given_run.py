@@ -93,7 +93,7 @@ class _Run:
         for group in self._groups():
             shared.state.skipped = False
             numbers = [number for number, _ in group]
-            shared.state.job = f"Detailer: picture {numbers[0] + 1} of {len(self.pictures)}"
+            host.show_progress(f"Detailer: picture {numbers[0] + 1} of {len(self.pictures)}")
             logger.info("Detailer: picture%s %s of %s", "s" if len(group) > 1 else "", ", ".join(str(n + 1) for n in numbers), len(self.pictures))
             for (number, given), finished in zip(group, self._detail([g for _, g in group], numbers), strict=True):
                 self._finish(number, given, finished)

@@ -216,6 +216,11 @@ def while_idle() -> Iterator[None]:
         call_queue.queue_lock.release()
 
 
+def show_progress(text: str) -> None:
+    """Say what is going on, to clients of the API and beside the page's progress bar, which shows only the second of the two."""
+    shared.state.job = shared.state.textinfo = text
+
+
 def stopped() -> bool:
     """Whether the user has interrupted the job, or asked to stop after this picture."""
     state = shared.state

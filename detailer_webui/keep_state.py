@@ -15,7 +15,7 @@ from modules import devices, extra_networks, paths, sd_models, shared
 
 logger = logging.getLogger(__name__)
 
-_STATE = ("job", "job_no", "job_count", "sampling_step", "sampling_steps", "skipped", "current_latent", "current_image_sampling_step")
+_STATE = ("job", "textinfo", "job_no", "job_count", "sampling_step", "sampling_steps", "skipped", "current_latent", "current_image_sampling_step")
 _OPTIONS = ("multiple_tqdm", "save_init_img", "sd_model_checkpoint", "sd_checkpoint_hash")
 """What nested runs write. Other options may be changed by the user meanwhile, which must last."""
 _OVERRIDDEN = ("CLIP_stop_at_last_layers", "sd_vae", "forge_additional_modules")

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from modules import shared
 from PIL import Image
 
 from detailer_core.detectors.assembly import unit_detector
@@ -176,7 +175,7 @@ def _at(values: Sequence[Any], index: int) -> Any:
 
 
 def _show(progress: Progress) -> None:
-    shared.state.job = f"Detailer: segment {progress.segments_done + 1} of {progress.segments}"
+    host.show_progress(f"Detailer: segment {progress.segments_done + 1} of {progress.segments}")
     shared.state.skipped = False  # a skip is for the wave before; one that comes from now on is for this one
 
 

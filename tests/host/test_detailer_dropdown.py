@@ -259,7 +259,7 @@ class TestFolder:
         """The job counts the pictures, and says which one it is at."""
         monkeypatch.setattr("detailer_webui.given_run._TOGETHER", 1)
         state, seen = stage.world.shared.state, []
-        stage.spots.detect = lambda *_: seen.append((state.job, state.job_no, state.job_count)) or []  # type: ignore[method-assign]
+        stage.spots.detect = lambda *_: seen.append((state.textinfo, state.job_no, state.job_count)) or []  # type: ignore[method-assign]
         detail(stage, {}, args=[str(folder_of(tmp_path / "in", 2)), ""])
         del stage.spots.detect
         assert seen == [("Detailer: picture 1 of 2", 0, 2), ("Detailer: picture 2 of 2", 1, 2)]

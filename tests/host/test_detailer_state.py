@@ -117,7 +117,7 @@ class TestEveryHost:
             assert not (difference(one, other) > 0)[~inside(cells(2), grow=2)].any()
 
     def test_progress_never_runs_over(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At no time are more jobs done than announced, nor more steps of the whole job; the job's text says what is going on."""
+        """At no time are more jobs done than announced, nor more steps of the whole job; the job's text says what is going on, and the page's."""
         state, seen, texts = stage.world.shared.state, [], []
         original = state.nextjob
 
@@ -125,14 +125,15 @@ class TestEveryHost:
             original()
             bar = stage.world.shared.total_tqdm._tqdm
             seen.append((state.job_no, state.job_count, *bar))
-            texts.append(state.job)
+            texts.append((state.job, state.textinfo))
 
         monkeypatch.setattr(state, "nextjob", nextjob)
         stage.spots.boxes = overlapping(3)
         stage.txt2img({}, {}, batch_size=2, n_iter=2)
         assert len(seen) == 2 + 2 * 2 * 3
         assert all(done <= count and steps <= total for done, count, total, steps in seen)
-        assert (seen[0][2:], seen[-1][2:]) == ((8, 4), (8, 8)) and "Detailer: segment 3 of 6" in texts
+        assert (seen[0][2:], seen[-1][2:]) == ((8, 4), (8, 8)) and ("Detailer: segment 3 of 6",) * 2 in texts
+        assert state.textinfo is None
 
     def test_text_is_encoded_once(self, stage: Stage) -> None:
         """Each distinct prompt is encoded once for all waves, units, pictures and jobs of a model, networks included."""

@@ -146,9 +146,9 @@ class Browser:
                     raise
                 time.sleep(0.1)
 
-    def screenshot(self, path: Path) -> None:
-        """Write what is seen as PNG."""
-        path.write_bytes(base64.b64decode(self._ask("GET", f"{self._session}/screenshot")))
+    def screenshot(self, path: Path, css: str = "") -> None:
+        """Write what is seen, or one element, as PNG."""
+        path.write_bytes(base64.b64decode(self._ask("GET", f"{self._find(css) if css else self._session}/screenshot")))
 
     def errors(self) -> list[str]:
         """What the console has said of errors since it was last asked."""

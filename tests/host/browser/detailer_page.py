@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from chromium import Browser
 from served import Served
 
+P = TypeVar("P", bound="Panel")
+
 TITLE = "script_{tab}_detailer_"
 
 
-class Page:
-    """The panel of one tab in a page that was opened anew."""
+class Panel:
+    """The panel of one tab in a page that was opened anew, of whatever host."""
 
-    def __init__(self, browser: Browser, served: Served, tab: str = "txt2img") -> None:
-        self.browser, self.served, self.tab = browser, served, tab
+    def __init__(self, browser: Browser, address: str, tab: str = "txt2img") -> None:
+        self.browser, self.address, self.tab = browser, address, tab
         self.prefix = f"#{TITLE.format(tab=tab)}"
 
-    def open(self) -> Page:
+    def open(self: P) -> P:
         """The page, with the panel open, and so switched on."""
         self.load()
+        return self.show()
+
+    def show(self: P) -> P:
+        """The page that is loaded, with the panel open, and so switched on."""
         if self.tab != "txt2img":
             self.browser.click(f"#tabs > .tab-nav > button:nth-of-type({('txt2img', 'img2img').index(self.tab) + 1})")
-        self.browser.click(f"{self.prefix}enabled-visible-checkbox")
+        self.browser.click(f"{self.prefix}enabled > .label-wrap")  # a click on the box itself would only switch it on
         self.browser.wait("document.querySelector(arguments[0]).offsetParent", f"{self.prefix}units")
         return self
 
     def load(self) -> None:
         """Load the page, and wait until the panels of both tabs are set up."""
-        self.browser.open(self.served.address)
-        self.browser.wait("document.body && document.body.dataset.loaded && !document.querySelector('.detailer-data:not([data-ready])') && "
+        self.browser.open(self.address)
+        self.wait_until_loaded()
+
+    def wait_until_loaded(self) -> None:
+        """Wait until the panels of both tabs are set up."""
+        self.browser.wait("document.body && !document.querySelector('.detailer-data:not([data-ready])') && "
                           "document.querySelectorAll('.detailer-data').length == 2")
 
     def part(self, unit: int, name: str) -> str:
@@ -89,18 +99,6 @@ class Page:
         return self.browser.run("return [...document.querySelectorAll(arguments[0])].map(one => one.classList.contains('detailer-on'))",
                                 f"{self.prefix}units > .tab-nav > button")
 
-    def generate(self) -> dict[str, Any]:
-        """Press "Generate"; what the server got."""
-        before = len(self.served.received())
-        self.browser.click(f"#{self.tab}_generate")
-        end = time.monotonic() + self.browser.patience
-        while len(self.served.received()) == before:
-            assert time.monotonic() < end, self.served.log()
-            time.sleep(0.05)
-        number = self.served.received()[-1]["number"]
-        self.browser.wait("document.querySelector(arguments[0]).textContent.includes(arguments[1])", f"#html_info_{self.tab}", f"done {number}")
-        return self.served.received()[-1]
-
     def look(self, unit: int, picture: Path | None = None) -> list[dict[str, Any]]:
         """Preview what the unit finds in a picture, or in the page's last result; the segments as the list shows them."""
         if picture is not None:
@@ -117,3 +115,23 @@ class Page:
         return self.browser.run("""return [...document.querySelectorAll(arguments[0] + ' li')].map(item => ({text: item.textContent.trim(),
             picked: item.querySelector('[type=checkbox]').checked, prompt: item.querySelector('[type=text]').value}))""",
                                 self.part(unit, "preview"))
+
+
+class Page(Panel):
+    """The panel in the page that is served for a test."""
+
+    def __init__(self, browser: Browser, served: Served, tab: str = "txt2img") -> None:
+        super().__init__(browser, served.address, tab)
+        self.served = served
+
+    def generate(self) -> dict[str, Any]:
+        """Press "Generate"; what the server got."""
+        before = len(self.served.received())
+        self.browser.click(f"#{self.tab}_generate")
+        end = time.monotonic() + self.browser.patience
+        while len(self.served.received()) == before:
+            assert time.monotonic() < end, self.served.log()
+            time.sleep(0.05)
+        number = self.served.received()[-1]["number"]
+        self.browser.wait("document.querySelector(arguments[0]).textContent.includes(arguments[1])", f"#html_info_{self.tab}", f"done {number}")
+        return self.served.received()[-1]
