@@ -221,6 +221,12 @@ def show_progress(text: str) -> None:
     shared.state.job = shared.state.textinfo = text
 
 
+def begin_part(text: str) -> None:
+    """Say what is done from now on. A skip that was asked for is used up by what was done before."""
+    show_progress(text)
+    shared.state.skipped = False
+
+
 def stopped() -> bool:
     """Whether the user has interrupted the job, or asked to stop after this picture."""
     state = shared.state

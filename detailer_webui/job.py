@@ -121,7 +121,7 @@ def check_unit(settings: UnitSettings, workshop: Workshop, rules: PromptRules) -
 
     Raises: SettingsError, HookError, PromptError, DetectorError.
     """
-    settings = with_stand_in(settings, workshop.shelf.folders)
+    settings = with_stand_in(settings, host.detector_folders())
     host.check_names(settings)
     controlnet.check_complete(settings)
     parse_hooks(settings.hooks, host.hook_folder())

@@ -175,8 +175,7 @@ def _at(values: Sequence[Any], index: int) -> Any:
 
 
 def _show(progress: Progress) -> None:
-    host.show_progress(f"Detailer: segment {progress.segments_done + 1} of {progress.segments}")
-    shared.state.skipped = False  # a skip is for the wave before; one that comes from now on is for this one
+    host.begin_part(f"Detailer: segment {progress.segments_done + 1} of {progress.segments}")
 
 
 def _user_mask(p: Any, size_wh: tuple[int, int]) -> torch.Tensor | None:

@@ -84,8 +84,8 @@ def main() -> None:
     parser.add_argument("models", type=Path)
     args = parser.parse_args()
     weights = load_file(args.checkpoint)
-    files = {"Stable-diffusion/live-other": noisy(weights, f"{UNET}output_blocks", 0.3), "VAE/live-vae": other_vae(weights), "Lora/live-lora": lora(weights),
-             "ControlNet/live-control": controlnet(weights)}
+    files = {"Stable-diffusion/live-other": noisy(weights, f"{UNET}output_blocks", 0.3), "VAE/live-vae": other_vae(weights),
+             "Lora/live-lora": lora(weights), "ControlNet/live-control": controlnet(weights)}
     for name, content in files.items():
         file = args.models / f"{name}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -92,8 +92,8 @@ def test_each_picture_of_a_batch_has_its_own_prompt() -> None:
 @pytest.mark.parametrize("when", ["after", "before", "both"])
 def test_hires(when: str) -> None:
     """Hires fix: after it, only the oval of the large picture differs; before it, the second pass has gone over all."""
-    size = {"width": 192, "height": 192, "enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Lanczos", "hr_second_pass_steps": 4, "denoising_strength": 0.3,
-            "hr_cfg": 1, "hr_additional_modules": ["Use same choices"]}
+    size = {"width": 192, "height": 192, "enable_hr": True, "hr_scale": 1.5, "hr_upscaler": "Lanczos", "hr_second_pass_steps": 4,
+            "denoising_strength": 0.3, "hr_cfg": 1, "hr_additional_modules": ["Use same choices"]}
     plain, made = txt2img(**size), txt2img([OVAL | {"hires": when}], **size)
     assert made.picture.shape == (288, 288, 3)
     assert distance(plain.picture, made.picture, ~corners(made.picture)) > 10
@@ -187,8 +187,8 @@ def test_own_vae() -> None:
     assert distance(txt2img().picture, plain.picture) == 0
 
 
-@pytest.mark.parametrize(("name", "value"), [("clip_skip", 2), ("noise_multiplier", 0.8), ("cfg", 3.0), ("sampler", "Euler a"), ("steps", 2), ("seed", 5),
-                                             ("cycle", 2), ("prompt", "a red car"), ("noise_mask_feather", 0), ("sizes", "exact")])
+@pytest.mark.parametrize(("name", "value"), [("clip_skip", 2), ("noise_multiplier", 0.8), ("cfg", 3.0), ("sampler", "Euler a"), ("steps", 2),
+                                             ("seed", 5), ("cycle", 2), ("prompt", "a red car"), ("noise_mask_feather", 0), ("sizes", "exact")])
 def test_own_values(name: str, value: Any) -> None:
     """Values of the unit bear on its parts only, are told, and the next picture is as before."""
     plain, usual, made = txt2img(), txt2img([OVAL]), txt2img([OVAL | {name: value}])
@@ -305,7 +305,8 @@ def test_arguments_of_adetailer() -> None:
     """What a client sends to ADetailer is done, unless ADetailer itself is there."""
     if installed("ADetailer"):
         pytest.skip("ADetailer is installed in this host")
-    made = img2img(PHOTO, others={"ADetailer": {"args": [True, False, {"ad_model": "face_yolov8n.pt", "ad_confidence": 0.1, "ad_denoising_strength": 0.3}]}})
+    tab = {"ad_model": "face_yolov8n.pt", "ad_confidence": 0.1, "ad_denoising_strength": 0.3}
+    made = img2img(PHOTO, others={"ADetailer": {"args": [True, False, tab]}})
     assert "Detailer detector: face_yolov8n.pt" in made.text and "Detailer denoising strength: 0.3" in made.text
 
 
