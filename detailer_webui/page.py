@@ -10,8 +10,8 @@ import gradio as gr
 from modules.ui_components import InputAccordion
 
 from . import infotext
+from .choices import Choices
 from .fields import Field, fields_from_settings, unit_fields
-from .page_choices import Choices
 from .page_events import in_browser, on_server, page_only, small_button
 from .page_handlers import PageHandlers
 from .page_presets import build_presets

@@ -9,8 +9,8 @@ import gradio as gr
 
 from detailer_core.settings import Option
 
+from .choices import Choices
 from .fields import SAME_AS_MAIN, Field, default_of
-from .page_choices import Choices
 
 _TYPED = 2**20
 """Numbers that go beyond this are typed: a slider cannot be moved so finely."""

@@ -11,13 +11,11 @@ from typing import Any
 
 import gradio as gr
 
-from detailer_core.detectors.assembly import NO_DETECTOR
 from detailer_core.detectors.haar_stand_in import with_stand_in
-from detailer_core.detectors.registry import list_detectors
 from detailer_core.errors import DetailerError, SettingsError
 from detailer_core.settings import UnitSettings
 
-from . import host
+from .choices import offered
 from .detection_preview import preview
 from .fields import fields_from_settings, settings_from_fields
 from .job import Workshop
@@ -58,16 +56,12 @@ class PageHandlers:
     units: int
     keys: Sequence[str]
 
-    def detector_names(self) -> list[str]:
-        """What the lists of detectors offer."""
-        # "mask" needs a mask picture, for which the page has no place: inpainting is the WebUI's own way to give one.
-        return [info.name for info in list_detectors(host.detector_folders()) if info.name != "mask"]
-
     def rescan(self) -> list[Any]:
         """New choices for each unit's lists of detectors, the first and the second, then the status."""
-        told = attempt(self.detector_names)
-        first, second = (gr.update() if told.problem else gr.update(choices=names) for names in (told.value, [NO_DETECTOR, *(told.value or ())]))
-        return [*[first, second] * self.units, status(told.problem or f"{len(told.value)} detectors found", problem=bool(told.problem))]
+        told = attempt(lambda: [offered(source) for source in ("detectors", "second_detectors")])
+        if told.problem:
+            return [*[gr.update()] * (2 * self.units), status(told.problem, problem=True)]
+        return [*[gr.update(choices=names) for names in told.value] * self.units, status(f"{len(told.value[0])} detectors found")]
 
     def classes(self, detector: str) -> str:
         """Buttons for the classes that the detector can tell apart; nothing for fewer than two."""

@@ -10,8 +10,8 @@ import gradio as gr
 
 from detailer_core.settings import options
 
+from .choices import Choices
 from .fields import has_own_box, unit_fields
-from .page_choices import Choices
 from .page_events import page_only, small_button
 from .page_fields import make_component
 

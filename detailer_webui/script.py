@@ -7,14 +7,12 @@ from typing import Any
 
 from modules import scripts, shared
 
-from detailer_core.detectors.assembly import NO_DETECTOR
-
-from . import controlnet, first_pass, host, page
+from . import first_pass, host, page
 from .batch import detail_batch, detail_image
+from .choices import Choices
 from .fields import unit_fields
 from .job import Job, Workshop, begin_job
 from .options import REMEMBER
-from .page_choices import Choices
 from .page_handlers import PageHandlers
 from .presets import PresetShelf
 
@@ -41,12 +39,7 @@ class DetailerScript(scripts.Script):
         """The panel's components, in order; called several times by the host, and the same each time."""
         handlers = PageHandlers(workshop=self.workshop, presets=PresetShelf(host.presets_path()), units=host.unit_count(),
                                 keys=tuple(field.key for field in unit_fields(0)))
-        detectors = handlers.detector_names()
-        choices = Choices(names={"detectors": detectors, "second_detectors": [NO_DETECTOR, *detectors],
-                                 "samplers": host.visible_sampler_names(), "schedulers": host.scheduler_names(),
-                                 "checkpoints": host.checkpoint_names(), "vaes": host.vae_names(),
-                                 "control_models": controlnet.model_names(), "control_modules": controlnet.module_names()})
-        panel = page.build(choices=choices, handlers=handlers, tab="img2img" if is_img2img else "txt2img", elem_id=self.elem_id,
+        panel = page.build(choices=Choices.of_host(), handlers=handlers, tab="img2img" if is_img2img else "txt2img", elem_id=self.elem_id,
                            remember=bool(getattr(shared.opts, REMEMBER, False)))
         self.infotext_fields = list(panel.paste)
         return list(panel.components)

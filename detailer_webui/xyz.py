@@ -11,11 +11,11 @@ from typing import Any
 
 from modules import scripts
 
-from detailer_core.detectors.registry import list_detectors
 from detailer_core.settings import Option, make_settings, options
 
-from . import controlnet, host
+from . import host
 from .changes import change
+from .choices import offered
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +57,7 @@ def _choices(option: Option) -> Callable[[], list[str]] | None:
         return lambda: ["True", "False"]
     if option.choices:
         return lambda: list(option.choices)
-    return partial(_offered, option) if option.source else None
-
-
-def _offered(option: Option) -> list[str]:
-    """What the host has, at this moment."""
-    names = {"samplers": host.visible_sampler_names, "schedulers": host.scheduler_names, "checkpoints": host.checkpoint_names,
-             "vaes": host.vae_names, "control_models": controlnet.model_names, "control_modules": controlnet.module_names}
-    if option.source in names:
-        return list(names[option.source]())
-    return [info.name for info in list_detectors(host.detector_folders()) if info.name != "mask"]
+    return partial(offered, option.source) if option.source else None
 
 
 def _confirm(option: Option | None, p: Any, values: Sequence[Any]) -> None:

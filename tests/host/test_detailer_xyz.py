@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import controlnets
 import pytest
 import scenes
 import standin
@@ -71,6 +73,18 @@ def test_axes_have_types_and_choices(plotting: Stage) -> None:
     assert found["[Detailer] Noise mask"].choices() == ["True", "False"]
     assert "Euler" in found["[Detailer] Sampler"].choices() and "whole" in found["[Detailer] Detector"].choices()
     assert found["[Detailer] Prompt"].choices is None and found["[Detailer] Checkpoint"].cost == 1.0
+
+
+def test_every_list_of_the_page_is_offered(plotting: Stage) -> None:
+    """Whatever the page takes from the host can be chosen in the plot, too, and is the same there."""
+    found, offered = axes(plotting), import_module("detailer_webui.choices").offered
+    with controlnets.installed(plotting.world):
+        lists = {option.label: found[f"[Detailer] {option.label}"].choices() for option in options().values() if option.source}
+        assert lists == {option.label: offered(option.source) for option in options().values() if option.source}
+    assert lists["Second detector"] == ["none", *lists["Detector"]] and "mask" not in lists["Detector"]
+    assert lists["ControlNet"] == ["None", *controlnets.MODELS] and lists["Preprocessor"][:2] == ["none", "canny"]
+    assert lists["Checkpoint"] == lists["Refiner"] and len(lists["Checkpoint"]) > 1 and offered("what nobody has") == []
+    assert bool(lists["VAE"]) == bool(import_module("detailer_webui.host").vae_names())
 
 
 def test_a_number_differs_from_picture_to_picture(plotting: Stage) -> None:
