@@ -215,11 +215,19 @@ def test_lora(where: str, main_loras: str) -> None:
     assert distance(txt2img().picture, before.picture) == 0
 
 
-def test_control() -> None:
-    """A ControlNet guides the parts only, and its weight matters."""
+def controlnet() -> str:
+    """The host's name of the ControlNet that the test needs."""
     if not installed("ControlNet"):
         pytest.skip("the host has no ControlNet")
-    unit = OVAL | {"control_model": "live-control", "control_module": "none"}
+    found = [name for name in ask("/controlnet/model_list")["model_list"] if name.startswith("live-control")]
+    return str(found[0]) if found else pytest.skip("the host has no ControlNet 'live-control'")
+
+
+@pytest.mark.parametrize("module", ["none", "canny", "inpaint_only"])
+def test_control(module: str) -> None:
+    """A ControlNet guides the parts only, and its weight matters; its picture is the crop, or what a preprocessor makes of it."""
+    controlnet()
+    unit = OVAL | {"control_model": "live-control", "control_module": module}
     plain, usual, made = txt2img(), txt2img([OVAL]), txt2img([unit])
     assert "Detailer note" not in made.text, made.text
     assert distance(plain.picture, made.picture, corners(plain.picture)) == 0
@@ -227,6 +235,21 @@ def test_control() -> None:
     weak = txt2img([unit | {"control_weight": 0.05}])
     assert np.abs(weak.picture - usual.picture).mean() < np.abs(made.picture - usual.picture).mean()
     assert distance(txt2img([OVAL]).picture, usual.picture) == 0
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_control_of_the_main_picture(own: bool) -> None:
+    """The main picture's ControlNet is not there for the parts, with or without one of their own; afterwards all is as before."""
+    guide = {"enabled": True, "image": encoded(PHOTO), "module": "canny", "model": controlnet(), "weight": 1.0}
+    unit = OVAL | ({"control_model": "live-control", "control_module": "none"} if own else {})
+    before, plain, made = txt2img(), txt2img(others={"ControlNet": {"args": [guide]}}), txt2img([unit], {"ControlNet": {"args": [guide]}})
+    assert distance(before.picture, plain.picture) > 10
+    assert distance(plain.picture, made.picture, corners(made.picture)) == 0 and distance(plain.picture, made.picture) > 10
+    assert "Detailer note" not in made.text, made.text
+    alone = ask("/detailer/v1/detail", {"image": encoded(plain.picture), "units": [unit], "prompt": "a house", "steps": 4, "seed": 11, "cfg_scale": 1,
+                                        "sampler_name": "Euler"})
+    assert distance(decoded(alone["image"]), made.picture) <= REPEAT
+    assert distance(txt2img().picture, before.picture) == 0
 
 
 def test_scripts_inside_the_detail_pass() -> None:
