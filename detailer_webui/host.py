@@ -233,6 +233,11 @@ def stopped() -> bool:
     return bool(state.interrupted or state.stopping_generation)
 
 
+def broken_off() -> bool:
+    """Whether what is being sampled is left unfinished. A job that is to stop after this picture samples it to its end."""
+    return bool(shared.state.interrupted or shared.state.skipped)
+
+
 def token_chunks(prompt: str) -> int | None:
     """How many blocks of 75 tokens a prompt takes; None if this host does not tell."""
     try:

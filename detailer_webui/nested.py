@@ -138,7 +138,9 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
             return self._token()
         backend = _Backend(self)
         latents = self.request.hook.after_encode(self.init_latent, self.request.seeds)
-        done = run_cycles(backend, self.request, latents, self.control)
+        # Whoever asks to stop after this picture wants no half of it: the wave's further cycles belong to it.
+        control = Control(stopped=lambda: self.control.stopped() and (host.broken_off() or not shared.state.stopping_generation))
+        done = run_cycles(backend, self.request, latents, control)
         if done is not None:
             self.redrawn = self._decode(self.request.hook.before_decode(done))
             if self.guide is not None:
@@ -203,8 +205,7 @@ class _Backend:
         with nullcontext(given.noise_bchw) if job.guide is None else job.guide.sampling(job, given.latents_bchw, given.noise_bchw) as noise:
             samples = job.sampler.sample_img2img(job, given.latents_bchw, noise, job.c, job.uc, image_conditioning=job.image_conditioning)
         # The host returns half-done latents as if they were done; only its state tells.
-        state = shared.state
-        if state.interrupted or state.skipped or state.stopping_generation:
+        if host.broken_off():
             return None
         return job.blender.last(samples, given.outside, job.sampler)
 

@@ -52,7 +52,7 @@ class TestEveryHost:
         assert same(whole, result.images[0]) and notes(result) == "" and stage.world.reports == []
         assert [call.batch for call in stage.detail_calls] == [4, 2, 2, 2, 2]
 
-    @pytest.mark.parametrize("flag", ["interrupted", "stopping_generation", "skipped"])
+    @pytest.mark.parametrize("flag", ["interrupted", "skipped"])
     def test_a_stop_costs_what_is_unfinished(self, stage: Stage, flag: Any) -> None:
         """Of three waves the first stays and the second, stopped in its middle, is not pasted; only "skip" lets the third run."""
         stage.spots.boxes = overlapping(3)
@@ -86,6 +86,19 @@ class TestEveryHost:
         assert len(encoded) == 3 and len(stage.detail_calls) == 2
         assert changed[inside(overlapping(1))].any() and changed[inside(overlapping(3)[2:])].any() and "segment 2 interrupted" in notes(result)
         assert not changed[~inside([overlapping(3)[0], overlapping(3)[2]], grow=2)].any()
+
+    def test_a_stop_after_this_picture_keeps_the_running_wave(self, stage: Stage) -> None:
+        """The page's first "Interrupt" lets the host sample to the end: of three waves with two cycles, the second is pasted, the third is not run."""
+        stage.spots.boxes = overlapping(3)
+        plain = stage.txt2img().images[0]
+        stage.reset()
+        stage.spots.boxes, stage.world.faults.stops = overlapping(3), {(3, 1): "stopping_generation"}
+        result = stage.txt2img({"steps": 8, "cycle": 2})
+        changed = difference(plain, result.images[0]) > 0
+        only_second = inside(overlapping(3)[1:2]) & ~inside(overlapping(3)[:1], grow=2)
+        only_third = inside(overlapping(3)[2:]) & ~inside(overlapping(3)[1:2], grow=2)
+        assert changed[only_second].any() and not changed[only_third].any() and stage.world.reports == []
+        assert "segment 3 interrupted" in notes(result) and "segment 2" not in notes(result)
 
     @pytest.mark.parametrize("wholly", [True, False])
     def test_nan_is_not_pasted(self, stage: Stage, monkeypatch: pytest.MonkeyPatch, wholly: bool) -> None:

@@ -1,6 +1,7 @@
 """In a running host: detectors are found without a restart, tell their classes, and a file that is refused costs no picture.
 
-DETAILER_LIVE_URL is the host's address, DETAILER_LIVE_MODELS its models folder, into which files are put, and taken away again.
+DETAILER_LIVE_URL is the host's address, DETAILER_LIVE_MODELS a folder of its detectors, such as .../models/detailer, into
+which files are put, and taken away again.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ SMALL: dict[str, Any] = {"denoise": 0.5, "guide_size": 128, "max_size": 128, "co
 @pytest.fixture
 def file() -> Iterator[Path]:
     """Where a new model file is to be put."""
-    place = MODELS / "detailer" / NAME
-    place.parent.mkdir(parents=True, exist_ok=True)
+    place = MODELS / NAME
     yield place
     place.unlink(missing_ok=True)
 

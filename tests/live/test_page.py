@@ -16,7 +16,7 @@ import pytest
 from chromium import Browser, find_programs
 from PIL import Image
 
-from .live_page import URL, LivePage, ask
+from .live_page import URL, LivePage, Result, ask
 
 pytestmark = pytest.mark.skipif(not URL, reason="needs a running host: set DETAILER_LIVE_URL")
 
@@ -79,6 +79,11 @@ def page(browser: Browser, shots: Path) -> Iterator[LivePage]:
         assert "Traceback" not in log.read()
 
 
+def difference(one: Result, other: Result) -> np.ndarray:
+    """How much each pixel differs, `[H, W]`, 0..255."""
+    return np.abs(np.asarray(one.picture).astype(int) - np.asarray(other.picture).astype(int)).max(2)
+
+
 def quick(page: LivePage, unit: int = 1) -> None:
     """Small crops for a slow machine."""
     page.unfold(page.part(unit, "group_geometry"))
@@ -109,9 +114,9 @@ def test_a_click_and_a_prompt_reach_the_picture(page: LivePage, wide_picture: Pa
     page.browser.click(f"{page.prefix}enabled-visible-checkbox")
     plain = page.finish(page.begin(result.seed))
     assert "Detailer" not in plain.infotext
-    changed = np.abs(np.asarray(result.picture).astype(int) - np.asarray(plain.picture).astype(int)).max((0, 2)) > 8
-    # the left tile is left out: what no other one reaches, and its blurred edge, stays
-    assert not changed[:240].any() and changed[300:].mean() > 0.9
+    changed = difference(result, plain) > 8
+    # the left tile is left out: what no other one reaches stays
+    assert not changed[:, :230].any() and changed[:, 300:].mean() > 0.5
 
 
 def test_pasted_parameters_set_units_and_main_picture(page: LivePage) -> None:
@@ -142,29 +147,34 @@ def test_pasted_parameters_set_units_and_main_picture(page: LivePage) -> None:
     assert (main["steps"], main["width"], main["height"]) == (5, 320, 256)
     again = page.finish(page.begin(int(main["seed"])))
     assert again.infotext == made.infotext
-    assert not np.abs(np.asarray(again.picture).astype(int) - np.asarray(made.picture).astype(int)).any()
+    assert not difference(again, made).any()
 
 
-def test_an_interrupt_keeps_finished_segments(page: LivePage) -> None:
-    """The page's own button, pressed while the second of three tiles is redrawn: the first is kept, and it is told."""
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_an_interrupt_keeps_finished_segments(page: LivePage, clicks: int) -> None:
+    """The page's own button, pressed while the second of three tiles is redrawn: once, that one is finished, too; twice, only the first is kept."""
     page.small(width=1024, height=128)
     plain = page.generate_without()
     page.choose(1, "detector", "tiles")
     quick(page)
     page.write(1, "denoise", "0.7")
     page.unfold(page.part(1, "group_sampling"))
-    page.write(1, "steps", "60")
+    page.write(1, "steps", "40")
     page.unfold(page.part(1, "group_blending"))
     page.write(1, "wave_pixels", "0")
     page.begin(plain.seed)
     page.browser.wait("document.querySelector('.progress')?.innerText.includes('segment 2 of 3')")
-    page.shoot("progress")
+    page.shoot(f"interrupt_{clicks}_progress")
     page.browser.click("#txt2img_interrupt")
+    if clicks == 2:
+        page.browser.click("#txt2img_interrupting")
     result = page.finish(plain.seed)
-    page.shoot("interrupted")
-    changed = np.abs(np.asarray(result.picture).astype(int) - np.asarray(plain.picture).astype(int)).max((0, 2)) > 8
-    assert changed[:240].mean() > 0.8 and not changed[800:].any()
-    assert "interrupted" in result.infotext and "interrupted" in result.told
+    page.shoot(f"interrupt_{clicks}_done")
+    changed = difference(result, plain) > 8
+    # What only the first tile reaches, only the second, only the third: each reaches 512 pixels, at 0, 256 and 512.
+    parts = [changed[:, :200].mean() > 0.5, changed[:, 560:740].mean() > 0.5, changed[:, 820:].any()]
+    assert parts == [True, clicks == 1, False]
+    assert "segment 3 interrupted" in result.told and ("segment 2 interrupted" in result.infotext) == (clicks == 2)
 
 
 def test_presets(page: LivePage) -> None:
