@@ -139,7 +139,7 @@ class UnitSettings:
                                      "= the size it was trained at: SD1 512, SD2 768, SDXL and later 1024.", "Geometry",
                                      minimum=64, maximum=4096, step=8, shown=512, unset="by model")
     guide_size_for: Literal["bbox", "crop"] = _option("bbox", "Guide size for", "What guide size measures: the box, or the crop region.", "Geometry")
-    max_size: int = _option(1024, "Max size", "No side that is sampled is longer than this, in pixels.", "Geometry",
+    max_size: int = _option(1024, "Max size", "No side is enlarged beyond this, in pixels; what is larger already keeps its size.", "Geometry",
                             minimum=64, maximum=8192, step=8)
     crop_factor: float = _option(3.0, "Crop factor", "How much of the surroundings the model sees: the crop's side over the box's.", "Geometry",
                                  minimum=1.0, maximum=100.0, step=0.1)

@@ -6,7 +6,7 @@ An optional option has two fields: a check box "own value", and the value. Nothi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -15,6 +15,7 @@ from detailer_core.geometry import SizeWH
 from detailer_core.settings import Option, UnitSettings, changed_values, make_settings, options
 
 from .adetailer import is_adetailer, translate
+from .changes import REPLACED
 
 Role: TypeAlias = Literal["enable", "own", "value"]
 
@@ -114,8 +115,12 @@ class Given:
         if not changes.get("enable", self.enabled()):
             return None, ()
         settings, lost = self.settings()
-        rest = {name: value for name, value in changes.items() if name != "enable"}
-        return settings if settings is None or not rest else make_settings({**changed_values(settings), **rest}), lost
+        rest = {name: value for name, value in changes.items() if name not in ("enable", REPLACED)}
+        if settings is not None and rest:
+            settings = make_settings({**changed_values(settings), **rest})
+        if settings is not None and REPLACED in changes:
+            settings = replace(settings, **changes[REPLACED].in_prompts(settings))
+        return settings, lost
 
 
 def units_from_args(args: Sequence[Any], *, main_wh: SizeWH | None = None, samplers: Sequence[str] = (),

@@ -156,10 +156,19 @@ class WaveJob(processing.StableDiffusionProcessingImg2Img):
             self.guide.end(self)
 
     def _decode(self, latents_bchw: Tensor) -> Tensor:
-        def decode(latent_bchw: Tensor) -> Tensor:
-            return torch.stack(list(processing.decode_latent_batch(self.sd_model, latent_bchw, target_device=None, check_for_nans=True)))
+        # Neo's check puts zeros in the place of what is no number, a black patch, and Forge's does nothing; A1111's may repair its VAE.
+        check = not hasattr(self.sd_model, "forge_objects")
 
-        images = torch.cat([self._whole_or_tiles(decode, latent[None], latent_pixel=1) for latent in latents_bchw]).float()
+        def decode(latent_bchw: Tensor) -> Tensor:
+            return torch.stack(list(processing.decode_latent_batch(self.sd_model, latent_bchw, target_device=None, check_for_nans=check)))
+
+        def decode_numbers(latent_bchw: Tensor) -> Tensor:
+            if bool(torch.isfinite(latent_bchw).all()):
+                return self._whole_or_tiles(decode, latent_bchw, latent_pixel=1)
+            # A1111 would give up the whole wave for it: so this one picture is none.
+            return torch.full_like(self.request.images_bchw[:1], torch.nan).to(latent_bchw.device)
+
+        images = torch.cat([decode_numbers(latent[None]).float() for latent in latents_bchw])
         return self.request.hook.after_decode(((images + 1) / 2).clamp(0, 1))
 
     def _whole_or_tiles(self, work: Callable[[Tensor], Tensor], source_bchw: Tensor, *, latent_pixel: int) -> Tensor:

@@ -14,7 +14,7 @@ from modules import scripts
 from detailer_core.settings import Option, make_settings, options
 
 from . import host
-from .changes import change
+from .changes import REPLACED, Replacement, change
 from .choices import offered
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def add_axes() -> None:
 
 
 def axes(axis_option: Callable[..., Any], units: int) -> list[Any]:
-    """The axes of so many units: whether each works, then its options in the table's order."""
+    """The axes of so many units: whether each works, its options in the table's order, and words of its prompts."""
     made = []
     for unit in range(1, units + 1):
         made.append(axis_option(_label(unit, "Use unit"), str, partial(_change, unit=unit, name="enable"), confirm=partial(_confirm, None),
@@ -45,6 +45,7 @@ def axes(axis_option: Callable[..., Any], units: int) -> list[Any]:
         made += [axis_option(_label(unit, option.label), _TYPES.get(option.kind, str), partial(_change, unit=unit, name=option.name),
                              confirm=partial(_confirm, option), cost=_COSTS.get(option.name, 0.0), choices=_choices(option))
                  for option in options().values()]
+        made.append(axis_option(_label(unit, "Prompt S/R"), str, partial(_replace, unit=unit)))
     return made
 
 
@@ -76,3 +77,8 @@ def switch(value: Any) -> bool:
 
 def _change(p: Any, value: Any, values: Sequence[Any], *, unit: int, name: str) -> None:
     change(p, unit, name, switch(value) if name == "enable" else value)
+
+
+def _replace(p: Any, value: Any, values: Sequence[Any], *, unit: int) -> None:
+    """The first value is looked for, and each takes its place, as in the host's own axis of this name."""
+    change(p, unit, REPLACED, Replacement(old=str(values[0]), new=str(value)))

@@ -14,7 +14,7 @@ import pytest
 import tiny_models
 from PIL import Image
 
-from detailer_core.settings import make_settings, markdown_table
+from detailer_core.settings import make_settings, markdown_table, options
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -32,6 +32,21 @@ def test_api_example_holds_known_settings() -> None:
     switch, *units = json.loads(block[1])["alwayson_scripts"]["Detailer"]["args"]
     assert switch is True
     assert [make_settings(unit).detector for unit in units] == ["face_yolov8n.pt", "hand_yolov8n.pt"]
+
+
+def test_troubleshooting_tells_what_is_there() -> None:
+    """Each message in the table is one of the code's, each setting one of the page's, each option one of the settings page's."""
+    text = README.read_text(encoding="utf-8")
+    table = text[text.index("## Troubleshooting"):text.index("## On the command line")]
+    rows = [line.split("|")[1:4] for line in table.splitlines() if line.startswith("|")][2:]
+    code = "".join(path.read_text(encoding="utf-8") for room in ("detailer_core", "detailer_webui") for path in (README.parent / room).rglob("*.py"))
+    code = re.sub(r"[{][^{}]*[}]", "", code)  # what is filled in
+    messages = [part.strip() for seen, _, _ in rows for quoted in re.findall(r"`([^`]+)`", seen) for part in re.split(r"\.\.\.|'|:| 1 ", quoted)]
+    assert [part for part in messages if part.strip(" _") and part not in code] == []
+    page = {option.label for option in options().values()} | {"Preview of detections", "Rescan", "Safety of model files", "Prompts for single parts"}
+    names = {name for name in re.findall(r"\*([A-Z][^*]+)\*", table) if "→" not in name} - {"Detailer note"}
+    assert {name for name in names - page if name not in code} == set() and len(rows) > 15
+    assert all(name.split(" → ")[2] in code for name in re.findall(r"\*(Settings → Detailer → [^*]+)\*", table))
 
 
 def python_examples() -> dict[str, str]:

@@ -143,6 +143,14 @@ def test_the_second_picture_of_a_batch_gets_its_own_prompt(stage: Stage) -> None
         assert sorted(done) == [(f"face {number}", 5 + number) for number in range(count)]
 
 
+def test_a_random_choice_is_the_same_in_each_unit(stage: Stage) -> None:
+    """A face that two units redraw with the same wildcard gets the same text from both, and the next seed another."""
+    text = f"{{{'|'.join(f'colour {number}' for number in range(50))}}}"
+    stage.txt2img({"prompt": text}, {"prompt": text}, seed=7)
+    first, second = (call.prompts for call in stage.detail_calls)
+    assert first == second and len(set(first)) == 2
+
+
 @every_host
 @pytest.mark.parametrize("only_masked", [False, True])
 def test_an_inverted_inpaint_mask(stage: Stage, only_masked: bool) -> None:

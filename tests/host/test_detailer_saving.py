@@ -70,10 +70,15 @@ def test_only_what_is_wanted_is_saved(stage: Stage, folder: Path, option: Any) -
 
 
 def test_a_batch_saves_each_picture(stage: Stage, folder: Path, option: Any) -> None:
-    """Pictures that are detailed together are saved one by one, none over another."""
+    """Pictures that are detailed together are saved one by one, none over another, each with its own seed and prompt in it."""
     option("detailer_save", ["before"])
-    stage.txt2img({}, batch_size=3, do_not_save_samples=False)
-    assert len(list(folder.rglob("*-before.png"))) == 3
+    stage.txt2img({}, prompt=["a face", "b face", "c face"], batch_size=3, seed=7, do_not_save_samples=False)
+    texts: list[str] = []
+    for path in sorted(folder.rglob("*-before.png")):
+        with Image.open(path) as image:
+            texts.append(image.info["parameters"])
+    assert [text.partition(" ")[0] for text in texts] == ["a", "b", "c"]
+    assert [f"Seed: {7 + number}," in text for number, text in enumerate(texts)] == [True] * 3
 
 
 def test_nothing_found_saves_nothing(stage: Stage, folder: Path, option: Any) -> None:

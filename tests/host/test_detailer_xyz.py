@@ -58,9 +58,9 @@ def plot(stage: Stage, label: str, values: Any, *units: dict[str, Any], second: 
 
 
 def test_every_option_of_every_unit_is_an_axis(plotting: Stage) -> None:
-    """Two units, as on the page: for each option one axis, and one that switches the unit."""
+    """Two units, as on the page: for each option one axis, one that switches the unit, and one for words of its prompts."""
     found = axes(plotting)
-    assert len(found) == 2 * (len(options()) + 1)
+    assert len(found) == 2 * (len(options()) + 2)
     for option in options().values():
         assert f"[Detailer] {option.label}" in found and f"[Detailer 2] {option.label}" in found
 
@@ -133,6 +133,17 @@ def test_a_wrong_value_stops_the_plot_before_it_begins(plotting: Stage, label: s
     with pytest.raises(SettingsError):
         plot(plotting, label, values)
     assert plotting.world.sampler_log == []
+
+
+def test_words_of_the_units_prompts(plotting: Stage) -> None:
+    """The first text is replaced by each, in both prompts of that unit and in no other; one that is not there is told."""
+    units = {"prompt": "red eyes, [PROMPT]", "negative_prompt": "no red"}, {"prompt": "red hands"}
+    result = plot(plotting, "[Detailer] Prompt S/R", "red, blue", *units)
+    prompts = [(call.prompts[0], call.negative_prompts[0]) for call in plotting.detail_calls]
+    assert [prompts[0], prompts[2]] == [("red eyes, a face", "no red"), ("blue eyes, a face", "no blue")]
+    assert prompts[1][0] == prompts[3][0] == "red hands" and "Detailer prompt: \"blue eyes, [PROMPT]\"" in result.infotexts[1]
+    result = plot(plotting, "[Detailer] Prompt S/R", "green, blue", *units)
+    assert "unit 1 is left out: prompt S/R: 'green' is in none of the unit's own prompts" in result.infotexts[0]
 
 
 def test_a_unit_that_is_not_there_is_told(plotting: Stage) -> None:
