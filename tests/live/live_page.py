@@ -99,10 +99,13 @@ class LivePage(Panel):
         info, told = self._told()
         self.browser.wait("document.querySelector(arguments[0]).textContent.includes(arguments[1])", info, f"Seed: {seed},")
         self.browser.wait("getComputedStyle(document.querySelector(arguments[0])).display == 'none'", f"#{self.tab}_interrupt")
+        return Result(seed=seed, infotext=self.text(info), told=self.text(told), picture=self.picture())
+
+    def picture(self) -> Image.Image:
+        """The picture in the gallery."""
         source = self.browser.wait("document.querySelector(arguments[0])?.src", f"#{self.tab}_gallery img[src*='file=']")  # not the live preview
         with urllib.request.urlopen(source, timeout=60) as answer:
-            picture = Image.open(io.BytesIO(answer.read())).convert("RGB")
-        return Result(seed=seed, infotext=self.text(info), told=self.text(told), picture=picture)
+            return Image.open(io.BytesIO(answer.read())).convert("RGB")
 
     def generate(self) -> Result:
         """Press "Generate", and wait."""
