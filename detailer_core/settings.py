@@ -86,7 +86,7 @@ class UnitSettings:
                              minimum=0, maximum=4096, step=64)
     tile_overlap: float = _option(0.25, "Detector tile overlap", "Share of a tile that the next one sees as well; what is smaller than that is seen "
                                   "whole by one of them.", "Detection", minimum=0.0, maximum=0.9, step=0.05)
-    exclude_labels: str = _option("", "Excluded classes", "Not these classes, separated by commas.", "Detection")
+    exclude_labels: str = _option("", "Excluded classes", "Not these classes, separated by commas; empty = none.", "Detection")
     max_count: int = _option(0, "Most segments", "At most so many segments; 0 = all.", "Detection", minimum=0, maximum=100, step=1)
     max_count_by: Literal["area", "confidence", "position"] = _option(
         "area", "Most segments by", "Which segments are taken if there are more: the largest, the surest, or the first in the chosen order.",

@@ -40,7 +40,7 @@ def build(*, choices: Choices, handlers: PageHandlers, tab: str, elem_id: ElemId
         with gr.Tabs(elem_id=elem_id("units")):
             for number in range(1, handlers.units + 1):
                 with gr.Tab(f"Unit {number}", elem_id=elem_id(f"unit_{number}")):
-                    units.append(build_unit(number - 1, choices, lambda name, n=number: elem_id(f"unit_{n}_{name}")))
+                    units.append(build_unit(number - 1, handlers.units, choices, lambda name, n=number: elem_id(f"unit_{n}_{name}")))
         status = gr.HTML("", elem_id=elem_id("status"), elem_classes=["detailer-status"])
         _comparison(handlers, elem_id)
         build_presets(units, status, handlers, elem_id)

@@ -25,10 +25,10 @@ def on_server(listen: Any, handler: Any, *, inputs: Sequence[Any] = (), outputs:
         in_browser(done.then, after, inputs=outputs)
 
 
-def small_button(text: str, elem_id: str, *, hidden: bool = False) -> Any:
+def small_button(text: str, elem_id: str, *, hidden: bool = False, usable: bool = True) -> Any:
     """A small button that the host does not list among the page's defaults. hidden: only scripts of the browser press it."""
     classes = ["detailer-hidden"] if hidden else ["detailer-button"]
-    return page_only(gr.Button(value=text, size="sm", elem_id=elem_id, elem_classes=classes, scale=0, min_width=0))
+    return page_only(gr.Button(value=text, size="sm", elem_id=elem_id, elem_classes=classes, scale=0, min_width=0, interactive=usable))
 
 
 def page_only(component: Any) -> Any:

@@ -62,8 +62,10 @@ def _dropdown(option: Option, choices: Choices, value: Any, elem_id: str) -> Any
 
 
 def _hint(option: Option) -> str:
-    """The first sentence of the help."""
-    return option.help.split(". ")[0].rstrip(".")
+    """The first sentence of the help; where the field is too narrow for it, only what it means if nothing stands there."""
+    sentence = option.help.split(". ")[0].rstrip(".")
+    wide = option.lines > 1 or option.group == "Main"
+    return sentence if wide else "".join(sentence.rpartition("empty = ")[1:])
 
 
 def _lower(text: str) -> str:

@@ -45,14 +45,15 @@ def groups() -> list[str]:
     return list(dict.fromkeys(option.group for option in options().values()))
 
 
-def build_unit(unit: int, choices: Choices, elem_id: Callable[[str], str]) -> Unit:
-    """The unit with this 0-based number. elem_id: makes a page-wide id of a name that is unique in the unit."""
-    return _Builder(unit, choices, elem_id).build()
+def build_unit(unit: int, units: int, choices: Choices, elem_id: Callable[[str], str]) -> Unit:
+    """The unit with this 0-based number, of so many. elem_id: makes a page-wide id of a name that is unique in the unit."""
+    return _Builder(unit, units, choices, elem_id).build()
 
 
 class _Builder:
-    def __init__(self, unit: int, choices: Choices, elem_id: Callable[[str], str]) -> None:
+    def __init__(self, unit: int, units: int, choices: Choices, elem_id: Callable[[str], str]) -> None:
         self._choices, self._elem_id = choices, elem_id
+        self._at_the_edge = [name for name, edge in (("left", 0), ("right", units - 1)) if unit == edge]
         self._fields = {field.key: field for field in unit_fields(unit)}
         self._made: dict[str, Any] = {}
         self._rescan: Any = None
@@ -62,7 +63,7 @@ class _Builder:
     def build(self) -> Unit:
         with gr.Row(elem_classes=["detailer-head"]):
             self._add("enable")
-            tools = {name: small_button(text, self._elem_id(name)) for name, text in (
+            tools = {name: small_button(text, self._elem_id(name), usable=name not in self._at_the_edge) for name, text in (
                 ("copy", "Copy"), ("paste", "Paste"), ("left", "Move left"), ("right", "Move right"), ("reset", "Reset"))}
         for group in groups():
             if group == TOP:

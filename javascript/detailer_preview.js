@@ -16,17 +16,17 @@ var detailer = window.detailer || {};
     detailer.setUpPreview = function (panel, unit) {
         const place = detailer.part(panel.prefix, unit, "preview_view").querySelector(".detailer-preview");
         const file = detailer.make("input", {type: "file", accept: "image/*", hidden: true, id: `${panel.prefix}unit_${unit}_preview_file`});
-        const choose = detailer.make("button", {type: "button", className: "detailer-link"}, "choose another, or drop one here");
+        const choose = detailer.make("button", {type: "button", className: "detailer-link"}, "choose a file");
         const view = {
             panel, unit, segments: [], picture: null, masks: [], hover: 0,
-            source: detailer.make("span", {className: "detailer-source"}),
+            source: detailer.make("strong", {className: "detailer-source"}),
             status: detailer.make("p", {className: "detailer-note", role: "status"}),
             canvas: detailer.make("canvas", {className: "detailer-canvas", role: "img", hidden: true}),
             list: detailer.make("ul", {className: "detailer-segments", "aria-label": `Segments of unit ${unit}`}),
         };
-        const forget = detailer.make("button", {type: "button", className: "detailer-link"}, "or the last result");
-        view.forget = forget;
-        place.append(detailer.make("p", {className: "detailer-note"}, "Looks at ", view.source, " – ", choose, " ", forget, file),
+        const forget = detailer.make("button", {type: "button", className: "detailer-link"}, "take the last result");
+        view.forget = detailer.make("span", {}, ", or ", forget);
+        place.append(detailer.make("p", {className: "detailer-note"}, "Picture: ", view.source, " – ", choose, " or drop one here", view.forget, file),
             view.canvas, view.list, view.status);
         choose.addEventListener("click", () => file.click());
         file.addEventListener("change", () => { if (file.files.length) take(panel, file.files[0]); });
@@ -54,8 +54,14 @@ var detailer = window.detailer || {};
         Object.assign(view, {segments: [], masks: [], picture: null});
         view.list.replaceChildren();
         view.canvas.hidden = true;
-        view.status.textContent = "";
+        say(view, "");
     };
+
+    /** Say something below the canvas. */
+    function say(view, text, problem = false) {
+        view.status.textContent = text;
+        view.status.classList.toggle("detailer-problem", problem);
+    }
 
     async function take(panel, file) {
         dropped.set(panel.prefix, {name: file.name, uri: await detailer.asDataUri(file)});
@@ -88,7 +94,7 @@ var detailer = window.detailer || {};
     /** The values for the server, the first of them the picture. */
     detailer.askPreview = async function (prefix, unit, values) {
         const view = shown.get(keyOf(prefix, unit));
-        view.status.textContent = "Looking ...";
+        say(view, "Looking ...");
         view.common = undefined;
         try {
             view.uri = await pictureOf(view.panel);
@@ -108,7 +114,8 @@ var detailer = window.detailer || {};
             found = {error: "the server did not answer"};
         }
         if (found.error) {
-            view.status.textContent = found.error;
+            detailer.clearPreview(prefix, unit);  // what is shown was found with other settings
+            say(view, found.error, true);
             return;
         }
         view.size = found.size;
@@ -116,7 +123,7 @@ var detailer = window.detailer || {};
         readPrompts(view, found);
         view.picture = await load(view.uri);
         view.masks = await Promise.all(view.segments.map((one) => one.mask ? load(one.mask) : null));
-        view.status.textContent = found.segments.length ? "" : "Nothing was found.";
+        say(view, found.segments.length ? "" : "Nothing was found.");
         fill(view);
         draw(view);
     };
@@ -196,10 +203,10 @@ var detailer = window.detailer || {};
         const {prefix} = view.panel;
         const picked = view.segments.filter((one) => one.picked);
         if (!picked.length) {
-            view.status.textContent = "All are left out: switch the unit off, or pick one. The unit's numbers stay as they were.";
+            say(view, "All are left out: switch the unit off, or pick one. The unit's numbers stay as they were.", true);
             return;
         }
-        view.status.textContent = "";
+        say(view, "");
         const all = picked.length === view.segments.length;
         detailer.setText(detailer.part(prefix, view.unit, "pick"), all ? "" : ranges(picked.map((one) => one.number)));
         if (view.ownGrammar) return;
@@ -265,10 +272,10 @@ var detailer = window.detailer || {};
         const text = one.picked ? String(one.number) : `${one.number} left out`;
         const width = context.measureText(text).width + 6 * unit;
         const top = Math.max(0, y0 - 12 * unit);
+        context.globalAlpha = 1;
         context.fillStyle = one.picked ? colour : "#ccc";
         context.fillRect(x0, top, width, 12 * unit);
         context.fillStyle = "#000";
         context.fillText(text, x0 + 3 * unit, top + 9 * unit);
-        context.globalAlpha = 1;
     }
 })();

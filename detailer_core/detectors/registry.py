@@ -353,4 +353,4 @@ def _not_found(name: str, infos: Sequence[DetectorInfo], folders: DetectorFolder
     hint = "; did you mean '" + next(n for n in names if n.casefold() == near[0]) + "'?" if near else ""
     more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
     return (f"detector '{name}' not found{hint or '.'} There are {', '.join(names[:_TOLD])}{more}; model files ({', '.join(SUFFIXES)}) "
-            f"belong into {folders.models_root / 'detailer'}")
+            f"belong in {folders.models_root / 'detailer'}")

@@ -88,7 +88,7 @@ class TestEveryHost:
         assert not changed[~inside([overlapping(3)[0], overlapping(3)[2]], grow=2)].any()
 
     def test_a_stop_after_this_picture_keeps_the_running_wave(self, stage: Stage) -> None:
-        """The page's first "Interrupt" lets the host sample to the end: of three waves with two cycles, the second is pasted, the third is not run."""
+        """The page's first "Interrupt" lets the host sample to the end: of three waves of two cycles, the second is pasted, the third not run."""
         stage.spots.boxes = overlapping(3)
         plain = stage.txt2img().images[0]
         stage.reset()

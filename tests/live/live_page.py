@@ -21,8 +21,8 @@ URL = os.environ.get("DETAILER_LIVE_URL", "").rstrip("/")
 TABS = ("txt2img", "img2img", "extras", "pnginfo", "modelmerger", "train", "settings", "extensions")
 """The host's main tabs that have an id of this kind."""
 HOSTS_OWN = ("net::ERR_NAME_NOT_RESOLVED", "/webui-assets/css/sourcesanspro.css", "/internal/ping")
-"""What the console says of a host's page without Detailer: the browser may not look for anything outside, A1111 has no such style sheet, and while the
-UI is reloaded it does not answer."""
+"""What the console says of a host's page without Detailer: the browser may not look for anything outside, A1111 has no such style sheet, and while
+the UI is reloaded it does not answer."""
 UPDATES = "TypeError: Cannot read properties of undefined (reading 'props')"
 """What A1111's console says whenever a size is changed, with and without Detailer."""
 
@@ -99,10 +99,13 @@ class LivePage(Panel):
         info, told = self._told()
         self.browser.wait("document.querySelector(arguments[0]).textContent.includes(arguments[1])", info, f"Seed: {seed},")
         self.browser.wait("getComputedStyle(document.querySelector(arguments[0])).display == 'none'", f"#{self.tab}_interrupt")
+        return Result(seed=seed, infotext=self.text(info), told=self.text(told), picture=self.picture())
+
+    def picture(self) -> Image.Image:
+        """The picture in the gallery."""
         source = self.browser.wait("document.querySelector(arguments[0])?.src", f"#{self.tab}_gallery img[src*='file=']")  # not the live preview
         with urllib.request.urlopen(source, timeout=60) as answer:
-            picture = Image.open(io.BytesIO(answer.read())).convert("RGB")
-        return Result(seed=seed, infotext=self.text(info), told=self.text(told), picture=picture)
+            return Image.open(io.BytesIO(answer.read())).convert("RGB")
 
     def generate(self) -> Result:
         """Press "Generate", and wait."""

@@ -7,19 +7,25 @@ for pictures of what was seen.
 
 from __future__ import annotations
 
+import base64
+import io
 import os
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from chromium import Browser, find_programs
+from core.detectors.yolo.conftest import model, pretended_ultralytics
 from PIL import Image
 
 from .live_page import URL, LivePage, Result, ask
 
 pytestmark = pytest.mark.skipif(not URL, reason="needs a running host: set DETAILER_LIVE_URL")
 
+MODELS = os.environ.get("DETAILER_LIVE_MODELS", "")
 LOG = Path(os.environ.get("DETAILER_LIVE_LOG", os.devnull))
 QUICK = {"guide_size": "128", "max_size": "192"}
 """Of the group "Geometry": small crops."""
@@ -77,6 +83,29 @@ def page(browser: Browser, shots: Path) -> Iterator[LivePage]:
     with LOG.open(encoding="utf-8", errors="replace") as log:
         log.seek(logged)
         assert "Traceback" not in log.read()
+
+
+@pytest.fixture
+def models() -> Iterator[Path]:
+    """The host's folder of model files; what was put there is taken away, and what the host has made of it."""
+    if not MODELS:
+        pytest.skip("needs the host's folder of models: set DETAILER_LIVE_MODELS")
+    folder = Path(MODELS)
+    before = set(folder.rglob("*"))
+    yield folder
+    for file in set(folder.rglob("*")) - before:
+        if file.is_file():
+            file.unlink()
+
+
+class Command:
+    """What a pickle that runs a command holds."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (self.command,)
 
 
 def difference(one: Result, other: Result) -> np.ndarray:
@@ -176,6 +205,172 @@ def test_an_interrupt_keeps_finished_segments(page: LivePage, clicks: int) -> No
     assert parts == [True, clicks == 1, False]
     assert "segment 3 interrupted" in result.told and ("segment 2 interrupted" in result.infotext) == (clicks == 2)
 
+
+def chosen_names(page: LivePage, name: str) -> list[str]:
+    """What a list offers."""
+    page.browser.click(f"{page.part(1, name)} input")
+    page.browser.wait("document.querySelector(arguments[0])", f"{page.part(1, name)} ul.options li")
+    names = page.browser.run("return [...document.querySelectorAll(arguments[0])].map(one => one.getAttribute('aria-label'))",
+                             f"{page.part(1, name)} ul.options li")
+    page.browser.press("\ue00c")
+    return names
+
+
+def class_buttons(page: LivePage, count: int) -> list[str]:
+    """The names of the classes that can be pressed, as soon as there are so many."""
+    buttons = f"{page.part(1, 'classes')} button"
+    page.browser.wait("document.querySelectorAll(arguments[0]).length == arguments[1]", buttons, count)
+    return page.browser.run("return [...document.querySelectorAll(arguments[0])].map(one => one.textContent)", buttons)
+
+
+def test_each_detector_can_be_chosen(page: LivePage) -> None:
+    """The list offers what the host has, and each can be chosen; the classes of a model file with several are shown."""
+    known = [one for one in ask("/detailer/v1/detectors")["detectors"] if one["name"] != "mask"]
+    assert chosen_names(page, "detector") == [one["name"] for one in known]
+    for one in known:
+        page.choose(1, "detector", one["name"])
+        shown = one["classes"] if len(one["classes"]) > 1 else []
+        assert class_buttons(page, len(shown)) == shown
+    assert not page.browser.run("return document.querySelector(arguments[0])", f"{page.part(1, 'classes')} .detailer-problem")
+
+
+def test_a_new_model_file_is_found(page: LivePage, models: Path) -> None:
+    """A file that was put into the folder is in the list after "Rescan", with its classes, of which one can be pressed."""
+    name = "live-test-two-classes.pt"
+    assert name not in chosen_names(page, "detector")
+    with pretended_ultralytics():
+        torch.save({"model": model(names=("face", "hand")).half(), "ema": None, "train_args": {"imgsz": 64}}, models / name)
+    page.press("unit_1_rescan")
+    page.status("detectors found")
+    assert name in chosen_names(page, "detector")
+    page.choose(1, "detector", name)
+    assert class_buttons(page, 2) == ["face", "hand"]
+    page.browser.click(f"{page.part(1, 'classes')} button:nth-of-type(2)")
+    page.wait_for(1, "labels", "hand")
+    page.shoot("classes", f"{page.prefix}enabled")
+
+
+def test_a_refused_model_file_is_told_and_costs_no_picture(page: LivePage, models: Path, tmp_path: Path) -> None:
+    """A file that would run a command, and one that is not there: told when it is chosen, under the picture, and to a client; the picture is kept."""
+    name, trace = "live-test-refused.pt", tmp_path / "ran"
+    torch.save({"model": Command(f"touch {trace}")}, models / name)
+    page.small()
+    page.press("unit_1_rescan")
+    page.status("detectors found")
+    for chosen, words in ((name, "system"), ("live-test-gone.pt", "not found")):
+        page.choose(1, "detector", chosen)
+        page.browser.wait("document.querySelector(arguments[0])?.textContent.includes(arguments[1])", f"{page.part(1, 'classes')} .detailer-problem",
+                          chosen)
+        result = page.generate()
+        page.shoot(f"refused_{chosen}")
+        assert chosen in result.told and words in result.told and result.picture.size == (256, 256)
+        assert "Detailer detector" not in result.infotext and "Detailer note" in result.infotext
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            ask("/sdapi/v1/txt2img", {"steps": 1, "width": 64, "height": 64, "alwayson_scripts": {"Detailer": {"args": [True, {"detector": chosen}]}}})
+        with caught.value as answer:
+            assert answer.code == 422 and words in answer.read().decode()
+    assert not trace.exists()
+
+
+def test_previews_of_a_dropped_picture_and_of_the_last_result(page: LivePage, photograph: Path) -> None:
+    """The face of a photograph that is dropped is found where it is; then what was generated is looked at. The host does not take the dropped one."""
+    page.small()
+    page.unfold(page.part(1, "preview"))
+    page.choose(1, "detector", "face_haar")
+    page.browser.run("""const bytes = Uint8Array.from(atob(arguments[1]), one => one.charCodeAt(0)), data = new DataTransfer();
+        data.items.add(new File([bytes], 'dropped.png', {type: 'image/png'}));
+        for (const kind of ['dragenter', 'dragover', 'drop'])
+            document.querySelector(arguments[0]).dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: data}))""",
+                     f"{page.part(1, 'preview')} .detailer-note", base64.b64encode(photograph.read_bytes()).decode())
+    page.browser.wait("document.querySelector(arguments[0]).textContent == 'dropped.png'", f"{page.part(1, 'preview')} .detailer-source")
+    found = page.look(1)
+    assert len(found) == 1 and found[0]["text"].startswith("1 face ") and found[0]["picked"]
+    page.shoot("preview_face", page.part(1, "preview"))
+    assert page.browser.run("return document.querySelector('#txt2img_prompt textarea').value") == "a face"
+    page.generate_without()
+    page.choose(1, "detector", "whole")
+    page.browser.click(f"{page.part(1, 'preview')} .detailer-note span .detailer-link")
+    assert [one["text"] for one in page.look(1)] == ["1 picture 100 %"]
+    size = "const c = document.querySelector(arguments[0]); return [c.width, c.height]"
+    assert page.browser.run(size, f"{page.part(1, 'preview')} canvas") == [256, 256]
+
+
+def test_units_are_copied_moved_and_reset(page: LivePage) -> None:
+    """A copied unit is pasted into another, moved to the next tab, and reset."""
+    page.write(1, "prompt", "first")
+    page.choose(1, "detector", "whole")
+    page.press("unit_1_copy")
+    page.status("unit 1 is copied")
+    page.choose_unit(2)
+    page.press("unit_2_paste")
+    page.wait_for(2, "prompt", "first")
+    page.check(2, "enable")
+    page.press("unit_2_right")
+    page.wait_for(3, "prompt", "first")
+    page.wait_for(3, "detector", "whole")
+    page.wait_for(2, "prompt", "")
+    page.browser.wait("document.querySelectorAll(arguments[0])[2].classList.contains('detailer-on')", f"{page.prefix}units > .tab-nav > button")
+    assert page.badges()[:3] == [True, False, True]
+    page.press("unit_3_reset")
+    page.wait_for(3, "prompt", "")
+    page.shoot("units", f"{page.prefix}enabled")
+
+
+def test_before_and_after(page: LivePage) -> None:
+    """The last run's pictures lie over each other, both loaded, and differ."""
+    page.small()
+    page.choose(1, "detector", "whole")
+    page.write(1, "denoise", "0.8")
+    quick(page)
+    page.generate()
+    page.unfold(f"{page.prefix}comparison")
+    page.press("comparison_show")
+    images = f"{page.prefix}comparison figure img"
+    page.browser.wait("(found => found.length == 2 && found.every(image => image.naturalWidth))([...document.querySelectorAll(arguments[0])])", images)
+    page.shoot("comparison", f"{page.prefix}comparison")
+    sources = page.browser.run("return [...document.querySelectorAll(arguments[0])].map(image => image.src)", images)
+    after, before = (Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) for source in sources)
+    assert before.size == after.size == (256, 256) and np.abs(np.asarray(before).astype(int) - np.asarray(after).astype(int)).max() > 20
+
+
+def test_img2img(page: LivePage, photograph: Path) -> None:
+    """The same on the other page: the face of the photograph is redrawn and not the rest."""
+    other = LivePage(page.browser, page.shots, "img2img").open()
+    other.upload("#img2img_image", photograph)
+    other.small(width=512, height=512, steps=4)
+    other.number("denoising_strength", 0.01)
+    other.choose(1, "detector", "face_haar")
+    quick(other, 1)
+    other.write(1, "denoise", "0.9")
+    result = other.generate()
+    other.shoot("img2img")
+    assert "Detailer detector: face_haar" in result.infotext and "Detailer note" not in result.infotext
+    plain = other.generate_without()
+    rows, columns = np.nonzero(difference(result, plain) > 40)
+    assert len(rows) > 500 and 50 < rows.min() and rows.max() < 240 and 140 < columns.min() and columns.max() < 320
+
+
+def test_the_entry_in_the_list_of_scripts(page: LivePage, photograph: Path) -> None:
+    """On img2img, "Detailer" in the list details the picture as it is: outside the face, not a pixel changes."""
+    other = LivePage(page.browser, page.shots, "img2img").open()
+    other.upload("#img2img_image", photograph)
+    other.small(steps=4)
+    other.choose(1, "detector", "face_haar")
+    quick(other, 1)
+    field = "#tab_img2img #script_list input"
+    other.browser.click(field)
+    other.browser.run("document.querySelector(arguments[0]).select()", field)
+    other.browser.type(field, "Detailer\ue007")
+    other.browser.wait("document.querySelector(arguments[0])?.offsetParent", "#script_img2img_detailer_pictures_mask")
+    other.browser.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", "#script_img2img_detailer_pictures_mask")
+    other.shoot("script")
+    other.browser.click(f"#{other.tab}_generate")
+    other.browser.wait("document.querySelector(arguments[0]).textContent.includes('Detailer detector: face_haar')", "#html_info_img2img")
+    picture = other.picture()
+    other.shoot("script_done")
+    changed = np.asarray(picture).astype(int) != np.asarray(Image.open(photograph).convert("RGB")).astype(int)
+    rows, columns, _ = np.nonzero(changed)
+    assert picture.size == (512, 512) and len(rows) > 500 and 50 < rows.min() and rows.max() < 240 and 140 < columns.min() and columns.max() < 320
 
 def test_presets(page: LivePage) -> None:
     """Saved, loaded after a reload of the page, renamed, deleted."""

@@ -173,7 +173,7 @@ def test_unknown_names_are_told_with_what_there_is(shelf: DetectorShelf, tmp_pat
     assert text.startswith(
         "detector 'Face_yolov8n.pt' not found; did you mean 'face_yolov8n.safetensors'? There are face_haar, mask, whole, tiles"
     )
-    assert text.endswith(f"; model files (.pt, .safetensors, .onnx) belong into {tmp_path / 'detailer'}")
+    assert text.endswith(f"; model files (.pt, .safetensors, .onnx) belong in {tmp_path / 'detailer'}")
     with pytest.raises(DetectorNotFoundError, match=r"detector 'zzz' not found\. There are face_haar"):
         shelf.get("zzz")
 

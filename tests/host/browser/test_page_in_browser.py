@@ -98,6 +98,9 @@ def test_units_are_copied_moved_and_reset(page: Page) -> None:
     page.choose(1, "detector", "whole")
     page.press("unit_1_copy")
     page.status("unit 1 is copied")
+    edges = page.browser.run("return arguments[0].map(css => document.querySelector(css).disabled)",
+                             [f"{page.prefix}unit_{name}" for name in ("1_left", "1_right", "2_left", "3_right")])
+    assert edges == [True, False, False, True]
     page.choose_unit(2)
     page.press("unit_2_paste")
     page.wait_for(2, "prompt", "first")
@@ -195,6 +198,11 @@ def test_preview_of_the_last_result_and_its_trouble(page: Page) -> None:
     page.choose(1, "detector", "gone.pt")
     page.press("unit_1_preview_show")
     page.browser.wait(note, f"{page.part(1, 'preview')} .detailer-note[role=status]", "detector 'gone.pt' not found")
+    assert page.segments(1) == []  # they were found by another detector
+    page.browser.wait("document.querySelector(arguments[0])", f"{page.part(1, 'classes')} .detailer-problem")
+    colours = page.browser.run("return [...document.querySelectorAll(arguments[0])].map(one => getComputedStyle(one).color)",
+                               f"{page.part(1, 'preview')} .detailer-problem, {page.part(1, 'classes')} .detailer-problem")
+    assert colours in (["rgb(185, 28, 28)"] * 2, ["rgb(248, 113, 113)"] * 2)  # red, whatever a theme has for text
 
 
 def test_before_and_after(page: Page) -> None:
