@@ -34,7 +34,7 @@ class DetailerDropdown(scripts.Script):
         """Where pictures come from and go to; the units are the panel's."""
         what = "the picture above" if is_img2img else "generated ones"
         folder = gr.Textbox(label="Folder of pictures", value="", lines=1, elem_id=self.elem_id("pictures_folder"),
-                            info=f"All pictures in it are detailed; empty = {what}.")
+                            info=f"All pictures in it are detailed, with the units of the panel above; empty = {what}.")
         output = gr.Textbox(label="Output folder", value="", lines=1, elem_id=self.elem_id("pictures_output"),
                             info="Where the folder's pictures are written, under their own names; empty = the usual one.")
         if not is_img2img:

@@ -50,8 +50,8 @@ class Result:
 class LivePage(Panel):
     """The panel of one tab in a running host. shots: where pictures of what is seen are put."""
 
-    def __init__(self, browser: Browser, shots: Path, tab: str = "txt2img") -> None:
-        super().__init__(browser, f"{URL}/", tab)
+    def __init__(self, browser: Browser, shots: Path, tab: str = "txt2img", *, url: str = URL) -> None:
+        super().__init__(browser, f"{url}/", tab)
         self.shots = shots
         self._heard: list[str] = []
 
@@ -126,6 +126,14 @@ class LivePage(Panel):
     def text(self, css: str) -> str:
         """The text of an element, with its lines."""
         return self.browser.run("return document.querySelector(arguments[0]).innerText", css)
+
+    def choose_script(self, title: str) -> None:
+        """Choose an entry of the host's list of scripts."""
+        field = f"#tab_{self.tab} #script_list input"
+        self.browser.click(field)
+        self.browser.run("document.querySelector(arguments[0]).select()", field)
+        self.browser.type(field, f"{title}\ue007")
+        self.browser.wait("document.querySelector(arguments[0])?.offsetParent", f"#script_{self.tab}_detailer_pictures_folder")
 
     def upload(self, css: str, picture: Path) -> None:
         """Give a picture to one of the host's image fields."""

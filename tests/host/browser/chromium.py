@@ -148,7 +148,11 @@ class Browser:
 
     def screenshot(self, path: Path, css: str = "") -> None:
         """Write what is seen, or one element, as PNG."""
-        path.write_bytes(base64.b64decode(self._ask("GET", f"{self._find(css) if css else self._session}/screenshot")))
+        place = self._session
+        if css:
+            place = self._find(css)
+            self.run("document.querySelector(arguments[0]).scrollIntoView()", css)
+        path.write_bytes(base64.b64decode(self._ask("GET", f"{place}/screenshot")))
 
     def errors(self) -> list[str]:
         """What the console has said of errors since it was last asked."""
