@@ -18,9 +18,11 @@ def in_browser(listen: Any, script: str, *, inputs: Sequence[Any] = (), outputs:
 def on_server(listen: Any, handler: Any, *, inputs: Sequence[Any] = (), outputs: Sequence[Any] = (), before: str = "", after: str = "") -> None:
     """Run a handler on an event. before: a function of the browser that makes the inputs; after: one that gets the outputs.
 
-    The handler must not raise: gradio 3 would say nothing but "Error".
+    The handler must not raise: gradio 3 would say nothing but "Error". It answers soon, and so takes no place in the queue: gradio 3 never
+    lets go of the connection of a page that is left meanwhile, and the host then waits for it forever when the UI is to be reloaded.
     """
-    done = listen(fn=handler, inputs=list(inputs), outputs=list(outputs), show_progress="hidden", api_name=False, **({_JS: before} if before else {}))
+    done = listen(fn=handler, inputs=list(inputs), outputs=list(outputs), show_progress="hidden", api_name=False, queue=False,
+                  **({_JS: before} if before else {}))
     if after:
         in_browser(done.then, after, inputs=outputs)
 

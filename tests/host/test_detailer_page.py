@@ -72,6 +72,14 @@ class TestEveryHost:
         labels = [block.label for block in demo.blocks.values() if "_unit_1_group_" in str(getattr(block, "elem_id", ""))]
         assert labels == list(dict.fromkeys(option.group for option in options().values()))[1:]
 
+    def test_no_event_waits_in_the_queue(self, stage: Stage) -> None:
+        """What the page asks the server for goes past gradio's queue: a page that is left while it waits there keeps gradio 3 from being closed."""
+        with quiet(), gr.Blocks() as demo:
+            stage.script("txt2img").ui(False)
+        listed = [dict(one) for one in demo.dependencies] if hasattr(demo, "dependencies") else [one.get_config() for one in demo.fns.values()]
+        asking = [one for one in listed if one["backend_fn"]]
+        assert len(asking) > 6 and all(one["queue"] is False for one in asking)
+
     def test_building_has_no_side_effects(self, stage: Stage) -> None:
         """Building the panel again and again gives the same, registers nothing, changes no option, and touches no model."""
         world = stage.world
