@@ -20,10 +20,9 @@ from PIL import Image
 URL = os.environ.get("DETAILER_LIVE_URL", "").rstrip("/")
 TABS = ("txt2img", "img2img", "extras", "pnginfo", "modelmerger", "train", "settings", "extensions")
 """The host's main tabs that have an id of this kind."""
-HOSTS_OWN = ("net::ERR_NAME_NOT_RESOLVED", "/webui-assets/css/sourcesanspro.css", "/internal/ping", "Element is not in the DOM",
-             "Server stopped unexpectedly")
+HOSTS_OWN = ("net::ERR_NAME_NOT_RESOLVED", "/webui-assets/css/sourcesanspro.css", "/internal/ping")
 """What the console says of a host's page without Detailer: the browser may not look for anything outside, A1111 has no such style sheet, and while
-the UI is reloaded it does not answer, of which Forge's gradio says the last two."""
+the UI is reloaded it does not answer."""
 UPDATES = "TypeError: Cannot read properties of undefined (reading 'props')"
 """What A1111's console says whenever a size is changed, with and without Detailer."""
 
