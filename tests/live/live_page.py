@@ -62,6 +62,11 @@ class LivePage(Panel):
         self.browser.click(f"#tabs > .tab-nav > button:nth-of-type({place + 1})")
         self.browser.wait("document.querySelector(arguments[0]).offsetParent", f"#tab_{tab}")
 
+    def inner_tab(self, css: str, title: str) -> None:
+        """Show one of the tabs within an element of the host."""
+        self.browser.run("""[...document.querySelectorAll(arguments[0] + ' > .tab-nav > button')].find(one => one.innerText.trim() == arguments[1])
+            .click()""", css, title)
+
     def wait_until_loaded(self) -> None:
         """Wait until the panels are set up, and for what the host asks of its server then.
 

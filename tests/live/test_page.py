@@ -351,6 +351,32 @@ def test_img2img(page: LivePage, photograph: Path) -> None:
     assert len(rows) > 500 and rows.min() > 50 and rows.max() < 240 and columns.min() > 140 and columns.max() < 320
 
 
+def test_a_folder_in_the_tab_batch(page: LivePage, photograph: Path, tmp_path: Path) -> None:
+    """The host's own batch of a folder on img2img: each picture's face is redrawn, and each file says so."""
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in" / name).write_bytes(photograph.read_bytes())
+    other = LivePage(page.browser, page.shots, "img2img").open()
+    other.inner_tab("#mode_img2img", "Batch")
+    other.inner_tab("#img2img_batch_source", "From directory")
+    other.browser.replace("#img2img_batch_input_dir textarea", str(tmp_path / "in"))
+    other.browser.replace("#img2img_batch_output_dir textarea", str(tmp_path / "out"))
+    other.small(width=512, height=512, steps=4)
+    other.number("denoising_strength", 0.01)
+    other.choose(1, "detector", "face_haar")
+    quick(other, 1)
+    other.write(1, "denoise", "0.9")
+    other.browser.click("#img2img_generate")
+    other.browser.wait("document.querySelector('#html_info_img2img').textContent.includes('Detailer detector: face_haar')")
+    other.browser.wait("getComputedStyle(document.querySelector('#img2img_interrupt')).display == 'none'")
+    other.shoot("batch_tab")
+    for name in ("a.png", "b.png"):
+        with Image.open(next((tmp_path / "out").glob(f"*{name}"))) as made:  # the host may put a number before it
+            assert "Detailer detector: face_haar" in made.info["parameters"] and "Detailer note" not in made.info["parameters"]
+            apart = np.abs(np.asarray(made.convert("RGB")).astype(int) - np.asarray(Image.open(photograph).convert("RGB")).astype(int))
+        assert apart[90:160, 190:250].mean() > 2 * apart[300:].mean()
+
+
 def test_the_entry_in_the_list_of_scripts(page: LivePage, photograph: Path) -> None:
     """On img2img, "Detailer" in the list details the picture as it is: outside the face, not a pixel changes."""
     other = LivePage(page.browser, page.shots, "img2img").open()

@@ -333,6 +333,18 @@ def test_arguments_of_adetailer() -> None:
     assert "Detailer detector: face_yolov8n.pt" in made.text and "Detailer denoising strength: 0.3" in made.text
 
 
+def test_beside_adetailer() -> None:
+    """Both extensions at once: each does its own, and both are told."""
+    if not installed("ADetailer"):
+        pytest.skip("ADetailer is not installed in this host")
+    tab = {"ad_model": "face_yolov8n.pt", "ad_confidence": 0.1, "ad_denoising_strength": 0.3}
+    theirs = {"ADetailer": {"args": [True, False, tab]}}
+    both, alone = img2img(PHOTO, [OVAL], theirs), img2img(PHOTO, others=theirs)
+    assert "Detailer detector: whole" in both.text and "ADetailer model: face_yolov8n.pt" in both.text and "Detailer note" not in both.text
+    assert "ADetailer model: face_yolov8n.pt" in alone.text and "Detailer detector" not in alone.text
+    assert distance(both.picture, alone.picture, corners(both.picture)) <= REPEAT and distance(both.picture, alone.picture) > 10
+
+
 def test_routes() -> None:
     """Version, schema, detectors; boxes of a picture; a picture in and out."""
     assert re.match(r"\d+\.\d+", ask("/detailer/v1/version")["version"])
