@@ -16,10 +16,10 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from skimage import data
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests" / place) for place in ("host/browser", "live")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / "tests" / place) for place in ("host/browser", "")]
 
 from chromium import Browser, find_programs  # noqa: E402  # after its path
-from live_page import LivePage  # noqa: E402
+from live.live_page import LivePage  # noqa: E402
 
 WIDTH = 1240
 """Of the window in pixels: the panel takes half of it."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
-import os
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chromium import Browser
 from detailer_page import Panel
 from PIL import Image
 
-URL = os.environ.get("DETAILER_LIVE_URL", "").rstrip("/")
+from .webui import URL
+
 TABS = ("txt2img", "img2img", "extras", "pnginfo", "modelmerger", "train", "settings", "extensions")
 """The host's main tabs that have an id of this kind."""
 HOSTS_OWN = ("net::ERR_NAME_NOT_RESOLVED", "/webui-assets/css/sourcesanspro.css", "/internal/ping")
@@ -27,14 +25,6 @@ UPDATES = "TypeError: Cannot read properties of undefined (reading 'props')"
 """What A1111's console says whenever a size is changed, with and without Detailer."""
 
 _seeds: Iterator[int] = itertools.count(int(time.time()) % 10**6 * 100)
-
-
-def ask(path: str, body: dict[str, Any] | None = None) -> Any:
-    """One request to the host."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(URL + path, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=600) as answer:
-        return json.loads(answer.read())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from skimage import data
 
-from live.webui import URL, Refused, ask, distance, img2img, txt2img
+from .webui import URL, Refused, ask, distance, img2img, txt2img
 
 MODELS = Path(os.environ.get("DETAILER_LIVE_MODELS", "nowhere"))
 pytestmark = pytest.mark.skipif(not (URL and MODELS.is_dir()), reason="needs a running host: set DETAILER_LIVE_URL and DETAILER_LIVE_MODELS")

@@ -5,28 +5,18 @@ Needs the address of a host that has Detailer and `detailer_live_check` in its e
 
 from __future__ import annotations
 
-import json
-import os
-import urllib.request
 from typing import Any
 
 import pytest
 
-URL = os.environ.get("DETAILER_LIVE_URL", "")
+from .webui import URL, ask
+
 pytestmark = pytest.mark.skipif(not URL, reason="needs a running host: set DETAILER_LIVE_URL")
 
 LONG = "a face, " + ", ".join(["very detailed skin with freckles"] * 16)
 PROMPTS = ["a face", "an old man with a beard", LONG]
 # Too few steps for the order of the method would be the host's error, not ours.
 STEPS = {"UniPC": 12}
-
-
-def ask(path: str, body: dict[str, Any] | None = None) -> Any:
-    """One request to the host."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(URL.rstrip("/") + path, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=300) as answer:
-        return json.loads(answer.read())
 
 
 def samplers() -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import io
 import os
-import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from chromium import Browser, find_programs
 from core.detectors.yolo.conftest import model, pretended_ultralytics
 from PIL import Image
 
-from .live_page import URL, LivePage, Result, ask
+from .live_page import LivePage, Result
+from .webui import URL, Refused, ask, txt2img
 
 pytestmark = pytest.mark.skipif(not URL, reason="needs a running host: set DETAILER_LIVE_URL")
 
@@ -265,10 +265,9 @@ def test_a_refused_model_file_is_told_and_costs_no_picture(page: LivePage, model
         page.shoot(f"refused_{chosen}")
         assert chosen in result.told and words in result.told and result.picture.size == (256, 256)
         assert "Detailer detector" not in result.infotext and "Detailer note" in result.infotext
-        with pytest.raises(urllib.error.HTTPError) as caught:
-            ask("/sdapi/v1/txt2img", {"steps": 1, "alwayson_scripts": {"Detailer": {"args": [True, {"detector": chosen}]}}})
-        with caught.value as answer:
-            assert answer.code == 422 and words in answer.read().decode()
+        with pytest.raises(Refused, match=words) as caught:
+            txt2img([{"detector": chosen}])
+        assert caught.value.status == 422
     assert not trace.exists()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from live.webui import URL, Made, Refused, ask, decoded, distance, encoded, img2img, same_model, txt2img
+from .webui import URL, Made, Refused, ask, decoded, distance, encoded, img2img, same_model, txt2img
 
 pytestmark = pytest.mark.skipif(not URL, reason="needs a running host: set DETAILER_LIVE_URL")
 

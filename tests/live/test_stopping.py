@@ -5,21 +5,17 @@ Needs the address of a host with Detailer in it: DETAILER_LIVE_URL=http://127.0.
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import os
 import re
 import threading
 import time
-import urllib.request
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-URL = os.environ.get("DETAILER_LIVE_URL", "")
+from .webui import URL, ask, img2img
+
 pytestmark = pytest.mark.skipif(not URL, reason="needs a running host: set DETAILER_LIVE_URL")
 
 SIDE = 704
@@ -28,25 +24,11 @@ TILES = {"detector": "tiles", "guide_size": 192, "guide_size_for": "crop", "max_
 """Four tiles of 512 pixels that overlap, so that each is a wave."""
 
 
-def ask(path: str, body: dict[str, Any] | None = None) -> Any:
-    """One request to the host."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(URL.rstrip("/") + path, data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=900) as answer:
-        return json.loads(answer.read())
-
-
 def job(units: list[dict[str, Any]]) -> tuple[np.ndarray, str]:
     """A picture of grey noise through img2img that hardly changes it; its pixels and its infotext."""
-    file = io.BytesIO()
     noise = np.random.default_rng(0).integers(90, 160, (SIDE // 8, SIDE // 8, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize((SIDE, SIDE)).save(file, "PNG")
-    answer = ask("/sdapi/v1/img2img", {
-        "init_images": [base64.b64encode(file.getvalue()).decode()], "prompt": "a house", "seed": 1, "steps": 20, "cfg_scale": 1, "width": SIDE,
-        "height": SIDE, "sampler_name": "Euler", "denoising_strength": 0.01,
-        "alwayson_scripts": {"Detailer": {"args": [True, *units]}} if units else {}})
-    picture = Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))).convert("RGB")
-    return np.asarray(picture).astype(int), json.loads(answer["info"])["infotexts"][0]
+    made = img2img(np.asarray(Image.fromarray(noise).resize((SIDE, SIDE))), units, seed=1, steps=20)
+    return made.picture, made.text
 
 
 def stopped_at(segment: int, call: str) -> tuple[np.ndarray, str]:
